@@ -27,3 +27,7 @@ if [ "$gzip_bytes" -gt "$gzip_bytes_max" ]; then
     echo "learn/build.sh: at most $gzip_bytes_max bytes with gzip are allowed" >&2
     exit 1
 fi
+# The recordings for pages from files are those of the new engine.
+if [ $# -eq 0 ] && command -v node >/dev/null; then
+    node learn/logs.mjs
+fi

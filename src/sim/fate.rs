@@ -123,8 +123,8 @@ impl FateLine {
         }
     }
 
-    /// Returns the number of the deciding step, 0 for the beginning, or `None` if the search has not
-    /// ended.
+    /// Returns the number of the deciding step, 0 for the beginning, or `None` if the search has
+    /// not ended.
     #[must_use]
     pub fn decided_at(&self) -> Option<usize> {
         match self.decision() {
@@ -184,9 +184,9 @@ impl FateLine {
         }
     }
 
-    /// Returns the line as JSON: one object with the number of futures of a step, the examined steps
-    /// with their failing futures, the next step to examine or null, the deciding step (0 for the
-    /// beginning) or null, and a sentence.
+    /// Returns the line as JSON: one object with the number of futures of a step, the examined
+    /// steps with their failing futures, the next step to examine or null, the deciding step (0 for
+    /// the beginning) or null, and a sentence.
     #[must_use]
     pub fn json(&self) -> String {
         let point = |point: &Point| {
@@ -310,8 +310,8 @@ mod tests {
         assert!(line.sentence().starts_with(&format!("Step {step} decides: before it ")));
     }
 
-    /// Clients that connect in one moment are reported by one event. Until the first one connects, each
-    /// of them may come later than the others.
+    /// Clients that connect in one moment are reported by one event. Until the first one connects,
+    /// each of them may come later than the others.
     #[test]
     fn a_client_that_has_not_connected_may_still_come_later() {
         let (scenario, setup) = (embedded("listen-queue").unwrap(), setup("accept-once", None));

@@ -1,5 +1,6 @@
 //! The stepper in a page (`www/learn/step.html`): it shows the state that `whirligig step` prints.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -156,6 +157,74 @@ fn the_page_finds_the_step_that_decides_a_run() {
     browser.open(&format!("{page}#s=slow-reader&bug=none&n=1"));
     browser.until(&format!("{text} == ''"));
     press(&mut browser, "#fate");
-    browser.until(&format!("{text} == 'this run does not fail, so no step decides it.'"));
+    browser.until(&format!("{text} == 'this run does not fail, so no step decides it'"));
+    assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
+/// Compares the page after a move with the terminal, which moves from the same step.
+fn compare_move(browser: &mut Browser, link: &str, word: &str) -> String {
+    let mut child =
+        bare_command().args(["step", link, "--json"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(word.as_bytes()).unwrap();
+    let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let moved: Value = serde_json::from_str(output.lines().next_back().unwrap()).unwrap();
+    press(browser, &format!("[data-move={word}]"));
+    let link = moved["link"].as_str().unwrap().to_owned();
+    compare(browser, &link);
+    link
+}
+
+/// From a file, and where a policy forbids the engine, the page steps through recordings.
+#[test]
+fn recordings_take_the_place_of_the_engine() {
+    let Some(chromium) = chromium() else { return };
+    let www = Path::new(env!("CARGO_MANIFEST_DIR")).join("www");
+    let policy = ["--header", "/**: Content-Security-Policy: script-src 'self' 'unsafe-inline'"];
+    let server = Server::start("reactor", &www, &policy);
+    let mut browser = Browser::start(&chromium);
+    let from_file = format!("file://{}/learn/step.html", www.display());
+    for page in [from_file, format!("{}learn/step.html", server.url)] {
+        for (scenario, bug) in [
+            ("stale-answer", "none"),
+            ("stale-answer", "no-generations"),
+            ("two-results", "lost-wake-up"),
+            ("slow-reader", "unsent-dropped"),
+            ("partial-head", "none"),
+        ] {
+            let mut link = format!("#s={scenario}&bug={bug}&n=20");
+            browser.open(&format!("{page}{link}"));
+            compare(&mut browser, &link);
+            for word in ["t", "T", "T", "b", "e", "n", "t", "t", "t", "t", "t", "t", "e"] {
+                link = compare_move(&mut browser, &link, word);
+            }
+        }
+        browser.until("document.querySelector('.only-recorded').getClientRects().length > 0");
+        browser.value("slider.value = 7, slider.dispatchEvent(new Event('input'))");
+        compare(&mut browser, "#s=partial-head&bug=none&n=7");
+
+        // Whatever needs another run leaves a sentence, and the page goes on.
+        let says = |browser: &mut Browser, act: &str, id: &str, start: &str| {
+            browser.value(act);
+            let text = format!(
+                "{start} needs the engine, which browsers load only from a server. Start 'whirligig www'"
+            );
+            browser.until(&format!("document.getElementById({id:?}).textContent.startsWith({text:?})"));
+        };
+        says(
+            &mut browser,
+            "bug.value = 'read-once', bug.dispatchEvent(new Event('change'))",
+            "message",
+            "The bug read-once",
+        );
+        says(&mut browser, "seed.value = 3, choices.requestSubmit()", "message", "A seed");
+        says(&mut browser, "batch.value = 3, choices.requestSubmit()", "message", "Another limit");
+        says(&mut browser, "seeds.click()", "seeds-text", "A run with a seed");
+        says(&mut browser, "fate.click()", "fate-text", "A run with other seeds");
+        says(&mut browser, "document.getElementById('run-text').click()", "text-error", "A text of your own");
+        says(&mut browser, "document.querySelector('#until button').click()", "found", "A condition");
+        says(&mut browser, "location.hash = '#s=eviction&seed=1&n=3'", "message", "A seed");
+        browser.open(&format!("{page}#s=eviction&bug=none&n=9"));
+        compare(&mut browser, "#s=eviction&bug=none&n=9");
+    }
     assert_eq!(browser.complaints, Vec::<String>::new());
 }

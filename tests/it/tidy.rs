@@ -266,6 +266,38 @@ fn the_engine_for_pages_is_small() {
     assert!(bytes <= BYTES_MAX, "www/learn/loop.wasm has {bytes} bytes");
 }
 
+/// A browser loads the recordings for a page from a file.
+#[test]
+fn the_recordings_for_pages_are_small() {
+    const BYTES_MAX: u64 = 600_000;
+    let files = fs::read_dir(home().join("www/learn/logs")).unwrap();
+    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes <= BYTES_MAX, "www/learn/logs has {bytes} bytes");
+}
+
+/// `www/learn/file.js` has each module of the page with its imports as variables.
+#[test]
+fn the_script_for_pages_from_files_is_made_of_the_present_modules() {
+    let read = |name: &str| fs::read_to_string(home().join("www/learn").join(name)).unwrap();
+    let script = read("file.js");
+    let name = |line: &str| Some(line.strip_prefix("const ")?.strip_suffix("Module = (() => {")?.to_owned());
+    let modules: Vec<String> = script.lines().filter_map(name).collect();
+    assert_eq!(modules.last().map(String::as_str), Some("step"), "{modules:?}");
+    for (at, module) in modules.iter().enumerate() {
+        let text = read(&format!("{module}.js"));
+        let (imports, body): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with("import "));
+        for import in imports {
+            let from = import.split_once("\"./").unwrap().1.trim_end_matches(".js\";");
+            let from = if from == "engine" { "recorded" } else { from };
+            assert!(modules[..at].iter().any(|earlier| earlier == from), "file.js: {module} before {from}");
+        }
+        let body: Vec<&str> = body.iter().map(|line| line.strip_prefix("export ").unwrap_or(line)).collect();
+        let is_present = script.contains(&format!("\n{}\nreturn {{", body.join("\n").trim_end()));
+        assert!(is_present, "www/learn/file.js has an old {module}.js; run: node learn/logs.mjs");
+    }
+}
+
 #[test]
 fn no_dependency_rule_is_missing_from_the_file() {
     let rules = dependency_rules();

@@ -1,9 +1,11 @@
 // The stepper in a page: the question of a scenario, a guess, and the run step by step.
 //
-// The engine is the code of the server, compiled to WebAssembly (loop.js). This file keeps the
-// state of the page, which is also its address, and must not know how things are drawn.
+// The engine is the code of the server, compiled to WebAssembly (loop.js), or recordings of it
+// (recorded.js). This file keeps the state of the page, which is also its address, and must not know
+// how things are drawn.
 
 import * as draw from "./draw.js";
+import { loadEngine } from "./engine.js";
 import * as fate from "./fate.js";
 import { LINK_CHARS_MAX, decode, encode, number, pack, start, unpack } from "./link.js";
 import { called, lives, milliseconds } from "./names.js";
@@ -335,7 +337,7 @@ function begin(guess) {
 }
 
 function choose() {
-  attempt(() => {
+  const isDone = attempt(() => {
     const next = { ...state, bug: at("bug").value, versus: at("versus").value || null };
     next.seed = at("seed").value.trim() === "" ? null : number(`seed=${at("seed").value}`, at("seed").value.trim(), 0);
     next.sets = state.sets.filter((set) => !/^(batch|budget)=/.test(set));
@@ -345,6 +347,8 @@ function choose() {
     }
     become(next, { keepPlace: true });
   });
+  // Recordings have no other run, so the choice does not wait for a correction.
+  if (!isDone && engine.isRecorded) showSwitches();
 }
 
 async function runText() {
@@ -421,7 +425,7 @@ async function whenDecided() {
     const { line, isLate } = await fate.search(engine, mine, { isStopped, onProgress });
     if (run === mine) showFate(line, isLate);
   } catch (error) {
-    if (run === mine) at("fate-text").textContent = `${sentenceOf(error)}.`;
+    if (run === mine) at("fate-text").textContent = sentenceOf(error);
   }
   isSearching = false;
   at("fate").textContent = "When was it decided?";
@@ -538,13 +542,13 @@ function fillLists() {
 
 async function main() {
   try {
-    const { loadEngine } = await import("./loop.js");
-    engine = await loadEngine(new URL("loop.wasm", import.meta.url));
+    engine = await loadEngine();
     runs = new Runs(engine, RUNS_KEPT);
   } catch (error) {
     complain(`The loop could not be loaded (${sentenceOf(error)}). The page needs loop.js and loop.wasm beside it, and WebAssembly. In a terminal, 'whirligig step' does the same work.`);
     return;
   }
+  document.documentElement.classList.toggle("recorded", engine.isRecorded === true);
   scenarios = engine.scenarios();
   bugs = engine.bugs();
   fillLists();

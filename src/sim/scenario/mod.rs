@@ -189,8 +189,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Prepares a run that has the steps of `setup` until the one of the fork, and then the chances of
-    /// another seed. A fork at step 0 is the run with that seed.
+    /// Prepares a run that has the steps of `setup` until the one of the fork, and then the chances
+    /// of another seed. A fork at step 0 is the run with that seed.
     #[must_use]
     pub fn forked(scenario: &'a Scenario, setup: Setup, fork: Fork) -> Self {
         let run = Run::of(scenario, setup);

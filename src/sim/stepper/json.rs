@@ -155,7 +155,8 @@ impl Session {
         object.end()
     }
 
-    /// Returns the fate of the run as one object: the run, its first symptom, and the examined steps.
+    /// Returns the fate of the run as one object: the run, its first symptom, and the examined
+    /// steps.
     #[must_use]
     pub fn fate_json(&self, line: &FateLine) -> String {
         let mut object = Object::new();
