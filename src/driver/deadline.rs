@@ -79,16 +79,11 @@ impl<K: Copy + PartialEq + std::fmt::Debug> DeadlineQueue<K> {
         self.take(place as usize);
     }
 
-    /// Returns when to call [`DeadlineQueue::pop_due`] next; `None` if the queue is empty.
+    /// Returns when to call [`DeadlineQueue::pop_due`] next, and the connection that it will
+    /// return; `None` if the queue is empty.
     #[must_use]
-    pub fn next(&self) -> Option<Instant> {
-        self.heap.first().map(|entry| entry.due)
-    }
-
-    /// Returns the connection with the earliest entry.
-    #[must_use]
-    pub fn next_id(&self) -> Option<Id<K>> {
-        self.heap.first().map(|entry| entry.id)
+    pub fn next(&self) -> Option<(Instant, Id<K>)> {
+        self.heap.first().map(|entry| (entry.due, entry.id))
     }
 
     /// Removes and returns the next connection whose entry is due. Ask the connection for its
@@ -205,9 +200,9 @@ mod tests {
         let mut queue = DeadlineQueue::default();
         queue.arm(id(0, 1), at(10));
         queue.arm(id(0, 1), at(20));
-        assert_eq!(queue.next(), Some(at(10)));
+        assert_eq!(queue.next(), Some((at(10), id(0, 1))));
         queue.arm(id(0, 1), at(5));
-        assert_eq!((queue.next(), queue.len()), (Some(at(5)), 1));
+        assert_eq!((queue.next(), queue.len()), (Some((at(5), id(0, 1))), 1));
         assert_eq!(queue.pop_due(at(4)), None);
         assert_eq!(queue.pop_due(at(5)), Some(id(0, 1)));
         assert!(queue.is_empty());
@@ -255,7 +250,8 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(queue.len(), model.len());
-                prop_assert_eq!(queue.next(), model.values().min().map(|&ms| t + Duration::from_millis(ms)));
+                let next = queue.next().map(|(due, _)| due);
+                prop_assert_eq!(next, model.values().min().map(|&ms| t + Duration::from_millis(ms)));
             }
         }
     }

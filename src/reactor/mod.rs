@@ -56,7 +56,7 @@ use crate::driver::stream::Stream as _;
 use crate::handler::continuation::Done;
 use crate::handler::watch::Ready;
 use crate::http::{CloseReason, Phase};
-use crate::observe::step::{DeadlineFound, Holder, Name, Step, Stop, TurnPhase};
+use crate::observe::step::{DeadlineFound, Holder, Name, Step, Stop, TurnPhase, WaitUntil};
 use crate::observe::{Activity, Observer};
 use accept::Listeners;
 use batch::Batch;
@@ -164,8 +164,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.turn = self.turn.wrapping_add(1);
         // 1. Wait for the first event or deadline, or not at all if work was carried. Read the
         //    clocks.
-        let timeout = self.timeout();
-        let until = self.wait_until();
+        let (timeout, until) = self.timeout();
         self.events.clear();
         self.driver.observer.phase(TurnPhase::Wait);
         self.driver.observer.enter(Activity::Waiting);
@@ -218,22 +217,32 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         Ok(())
     }
 
-    /// Returns how long the poll may wait; `None` means without limit.
-    fn timeout(&mut self) -> Option<Duration> {
+    /// Returns how long the poll may wait (`None` means without limit), and the reason. The reason
+    /// is looked up only for an observer that keeps steps.
+    fn timeout(&mut self) -> (Option<Duration>, WaitUntil) {
         if !self.carried.is_empty() || self.watches.has_carried() {
-            return Some(Duration::ZERO);
+            return (Some(Duration::ZERO), WaitUntil::Carried);
         }
-        let now = self.driver.now.mono;
-        let due = [
-            self.deadlines.next(),
-            self.watches.next(),
-            self.accept_due(),
-            self.driver.access.as_ref().and_then(|access| access.due()),
-            self.driver.cache.next_sweep(),
-            self.stopping.as_ref().map(|stopping| stopping.cut_at),
-            self.driver.observer.next_look(),
+        let due: [(Option<Instant>, fn(&Self) -> WaitUntil); 7] = [
+            (self.deadlines.next().map(|(due, _)| due), |reactor| {
+                reactor.deadlines.next().map_or(WaitUntil::Event, |(_, id)| WaitUntil::Deadline(id))
+            }),
+            (self.watches.next().map(|(due, _)| due), |reactor| {
+                reactor.watches.next().map_or(WaitUntil::Event, |(_, id)| WaitUntil::WatchDeadline(id))
+            }),
+            (self.accept_due(), |_| WaitUntil::Accept),
+            (self.driver.access.as_ref().and_then(|access| access.due()), |_| WaitUntil::LogFlush),
+            (self.driver.cache.next_sweep(), |_| WaitUntil::CacheSweep),
+            (self.stopping.as_ref().map(|stopping| stopping.cut_at), |_| WaitUntil::Stop),
+            (self.driver.observer.next_look(), |_| WaitUntil::Frame),
         ];
-        due.into_iter().flatten().min().map(|due| due.saturating_duration_since(now))
+        let first = due.iter().filter_map(|(due, _)| *due).min();
+        let timeout = first.map(|first| first.saturating_duration_since(self.driver.now.mono));
+        if !self.driver.observer.is_recording() {
+            return (timeout, WaitUntil::Event);
+        }
+        let of_first = due.iter().find(|(due, _)| due.is_some() && *due == first);
+        (timeout, of_first.map_or(WaitUntil::Event, |(_, until)| until(self)))
     }
 
     /// Applies job results and wake-ups from the inbox. A connection that receives one is pumped in

@@ -1,11 +1,10 @@
-//! Reports at the beginning of a turn: the reason of the timeout of the poll, and the events.
+//! Reports at the beginning of a turn: the wait and its reason, and the events.
 //!
-//! Finding that out takes time, so it happens only for an observer that keeps steps. Nothing here
-//! changes the loop.
+//! Events are converted only for an observer that keeps steps, because that takes time. Nothing
+//! here changes the loop.
 
 use std::time::Duration;
 
-use crate::clock::Instant;
 use crate::driver::outcome::Signal;
 use crate::handler::continuation::Done;
 use crate::observe::Observer;
@@ -14,28 +13,6 @@ use crate::reactor::Reactor;
 use crate::reactor::os::{Os, OsEvent};
 
 impl<S: Os, O: Observer> Reactor<S, O> {
-    /// Returns the reason of the timeout that the coming poll gets. Call before the poll.
-    pub(super) fn wait_until(&mut self) -> WaitUntil {
-        if !self.driver.observer.is_recording() {
-            return WaitUntil::Event;
-        }
-        if !self.carried.is_empty() || self.watches.has_carried() {
-            return WaitUntil::Carried;
-        }
-        let due: [(Option<Instant>, WaitUntil); 7] = [
-            (self.deadlines.next(), self.deadlines.next_id().map_or(WaitUntil::Event, WaitUntil::Deadline)),
-            (self.watches.next(), self.watches.next_id().map_or(WaitUntil::Event, WaitUntil::WatchDeadline)),
-            (self.accept_due(), WaitUntil::Accept),
-            (self.driver.access.as_ref().and_then(|access| access.due()), WaitUntil::LogFlush),
-            (self.driver.cache.next_sweep(), WaitUntil::CacheSweep),
-            (self.stopping.as_ref().map(|stopping| stopping.cut_at), WaitUntil::Stop),
-            (self.driver.observer.next_look(), WaitUntil::Frame),
-        ];
-        let first =
-            due.into_iter().filter_map(|(due, until)| Some((due?, until))).min_by_key(|(due, _)| *due);
-        first.map_or(WaitUntil::Event, |(_, until)| until)
-    }
-
     /// Reports the beginning of the turn and its events.
     pub(super) fn report_start(&mut self, timeout: Option<Duration>, until: WaitUntil) {
         self.driver.observer.turn_started(TurnStart {

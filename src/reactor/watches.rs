@@ -100,14 +100,9 @@ impl Watches {
         self.deadlines.arm(id, due);
     }
 
-    /// Returns the earliest deadline.
-    pub(super) fn next(&self) -> Option<Instant> {
+    /// Returns the earliest deadline and its object.
+    pub(super) fn next(&self) -> Option<(Instant, WatchId)> {
         self.deadlines.next()
-    }
-
-    /// Returns the object with the earliest deadline.
-    pub(super) fn next_id(&self) -> Option<WatchId> {
-        self.deadlines.next_id()
     }
 
     /// Takes one object whose deadline has passed. Arm it again if it has a further deadline.

@@ -239,7 +239,7 @@ impl Shared {
                 files.sweep(now);
                 files.next_sweep()
             };
-            let due = reaper.queue.next().into_iter().chain(sweep).min();
+            let due = reaper.queue.next().map(|(due, _)| due).into_iter().chain(sweep).min();
             let look = self.late_look;
             let wait = due.map_or(look, |due| due.saturating_duration_since(now).min(look));
             reaper.sleeps_until = Some(now + wait);
