@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 
-use crate::sim::world::{Content, Expected, MANNERS, Manner, Rng, Shared, SimConn, pattern};
+use crate::sim::kernel::KernelSocket;
+use crate::sim::world::{Content, Expected, MANNERS, Manner, PIPE_BYTES, Rng, Shared, SimConn, pattern};
 use crate::sync::lock;
 
 /// Adds a client with its script to the world.
@@ -17,31 +18,26 @@ pub(super) fn add_client(world: &Shared, ids: &mut u64) {
         to_send: VecDeque::new(),
         send_marks: VecDeque::new(),
         sent: 0,
-        inbound: VecDeque::new(),
-        outbound: VecDeque::new(),
+        socket: KernelSocket::new(PIPE_BYTES),
         taken: Vec::new(),
+        answers_taken: 0,
         expected: Vec::new(),
         answers_at_stop: usize::MAX,
         script: Vec::new(),
         next_action_ns: 0,
         reads: manner != Manner::Staller,
         fin_when_sent: matches!(manner, Manner::HalfCloser | Manner::Quitter | Manner::Plain),
-        client_fin: false,
-        client_reset: false,
-        reset_told: false,
-        server_fin: false,
-        server_reset: false,
         connected: false,
         accepted: false,
-        server_closed: false,
+        has_left: false,
+        resets_on_close: false,
+        is_cut_off: false,
+        shut_ns: None,
         id: None,
-        edge_read: false,
-        edge_write: false,
-        edge_closed: false,
-        write_blocked: false,
         file_bytes: 0,
         idle: None,
         closed_for_nothing: false,
+        lost_last_response: false,
     };
     if manner == Manner::Plain && rng.chance(500) {
         // Half of these clients leave the close to the server.

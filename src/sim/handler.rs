@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::config::KIB;
-use crate::conn_id::ConnId;
-use crate::handler::continuation::{Continuation, Done, Job};
+use crate::handler::continuation::{Continuation, Done};
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Handler, Holders, SinkStatus};
@@ -17,7 +16,8 @@ use crate::http::open_file::OpenFile;
 use crate::http::{Body, BodySource, FillStatus, Request, Response, Status};
 use crate::jobs::inbox::Waker;
 use crate::jobs::sender_permits::{SenderPermit, SenderPermits};
-use crate::sim::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
+use crate::sim::workers::Work;
+use crate::sim::world::{Shared, SimWatch, pattern};
 use crate::sync::lock;
 
 /// A handler that gives every kind of answer. The path of a request selects kind and size:
@@ -338,13 +338,8 @@ impl BodySource for SimSource {
             let waker = self.waker.clone();
             let mut world = lock(&self.world);
             let due_ns = world.now_ns + world.rng.below(20_000_000);
-            // The wake-up comes from a job that belongs to no connection.
-            let job: Job = Box::new(move || {
-                waker.wake();
-                let then: Continuation = Box::new(|_| Response::new(Status::OK).into());
-                then
-            });
-            world.jobs.push(PendingJob { due_ns, id: ConnId::new(0, 0), work: PendingWork::Job(job) });
+            // The wake-up comes from another part of the application.
+            world.workers.run_beside(due_ns, Work::Detached(Box::new(move || waker.wake())));
             return FillStatus::Later;
         }
         FillStatus::More

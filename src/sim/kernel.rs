@@ -1,5 +1,5 @@
-//! The simulated kernel's side of one connection: two queues of bytes, and the readiness that the
-//! next poll reports.
+//! The simulated kernel: the listener with its queue of clients, and connections with two queues of
+//! bytes and the readiness that the next poll reports.
 //!
 //! The rules are those of Linux for edge-triggered polling, and `tests/it/kernel.rs` compares them
 //! with the real kernel. A rule may promise less than the real kernel, never more: the kernel may
@@ -7,6 +7,116 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use crate::clock::{Instant, Now};
+use crate::conn_id::ConnId;
+use crate::reactor::os::OsEvent;
+use crate::shortage::EMFILE;
+
+/// Within this time a loop that could not accept must try again, because no event reports slots or
+/// descriptors.
+const RETRY_WITHIN: Duration = Duration::from_millis(100);
+
+/// Returns both clocks at a time of a simulation, in nanoseconds since its begin.
+pub(super) fn clocks(now_ns: u64, origin: Instant) -> Now {
+    let passed = Duration::from_nanos(now_ns);
+    Now { mono: origin + passed, wall: Duration::from_secs(1_700_000_000) + passed }
+}
+
+/// The listener, and the number of sockets that the process may have open.
+#[derive(Debug)]
+pub struct KernelListener {
+    /// Numbers of the clients that wait to be accepted.
+    queue: VecDeque<usize>,
+    is_listening: bool,
+    /// True if the next poll reports the listener.
+    is_pending: bool,
+    open: usize,
+    open_max: usize,
+}
+
+impl KernelListener {
+    /// Creates a listener of a process that may have `open_max` sockets.
+    #[must_use]
+    pub fn new(open_max: usize) -> Self {
+        KernelListener { queue: VecDeque::new(), is_listening: true, is_pending: false, open: 0, open_max }
+    }
+
+    /// Puts a client into the queue. Returns false if nothing listens any more.
+    pub fn connect(&mut self, client: usize) -> bool {
+        if self.is_listening {
+            self.queue.push_back(client);
+            self.is_pending = true;
+        }
+        self.is_listening
+    }
+
+    /// Accepts the client that waits longest.
+    pub fn accept(&mut self) -> io::Result<usize> {
+        let Some(&client) = self.queue.front() else { return Err(ErrorKind::WouldBlock.into()) };
+        if self.open >= self.open_max {
+            return Err(io::Error::from_raw_os_error(EMFILE));
+        }
+        self.queue.pop_front();
+        self.open += 1;
+        Ok(client)
+    }
+
+    /// Notes that the server has closed a socket.
+    pub fn closed(&mut self) {
+        self.open -= 1;
+    }
+
+    /// Closes the listener. Returns the clients that were not accepted; their connections are
+    /// reset.
+    pub fn close(&mut self) -> Vec<usize> {
+        self.is_listening = false;
+        self.queue.drain(..).collect()
+    }
+
+    /// Returns true if a client could connect.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.is_listening
+    }
+
+    /// Returns the number of open sockets.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Iterates over the clients that wait to be accepted, the oldest first.
+    pub fn waiting(&self) -> impl Iterator<Item = usize> {
+        self.queue.iter().copied()
+    }
+
+    /// Returns true if a client waits to be accepted.
+    #[must_use]
+    pub fn has_client(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Returns true if the next poll reports the listener.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.is_pending
+    }
+
+    /// Takes the event for a poll.
+    pub fn take_event(&mut self) -> bool {
+        std::mem::take(&mut self.is_pending)
+    }
+
+    /// Returns a client that waits to be accepted, if neither an event nor the end of this poll
+    /// will make the loop accept.
+    #[must_use]
+    pub fn forgotten(&self, timeout: Option<Duration>) -> Option<usize> {
+        let comes_back = timeout.is_some_and(|wait| wait <= RETRY_WITHIN);
+        self.queue.front().copied().filter(|_| !self.is_pending && !comes_back)
+    }
+}
 
 /// A connection between a client and the server, as the kernel sees it.
 #[derive(Debug)]
@@ -52,6 +162,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// Makes the event of a poll.
+    pub(super) fn event(self, id: ConnId) -> OsEvent {
+        let Report { readable, writable, read_closed, hung_up } = self;
+        OsEvent::Ready { id, readable, writable, read_closed, hung_up }
+    }
+
     fn is_any(self) -> bool {
         self.readable || self.writable || self.read_closed || self.hung_up
     }
@@ -107,7 +223,7 @@ impl KernelSocket {
     /// True if the next poll reports this connection.
     #[must_use]
     pub fn has_report(&self) -> bool {
-        self.is_registered && self.pending.is_any() && matches!(self.server_end, End::Open | End::Shut)
+        self.is_registered && self.pending.is_any() && !self.is_closed()
     }
 
     /// True if there is room for bytes from the client.
@@ -120,6 +236,17 @@ impl KernelSocket {
     #[must_use]
     pub fn will_report_writable(&self) -> bool {
         self.pending.writable || self.write_blocked || self.client_end == End::Reset
+    }
+
+    /// True if the server has closed its side.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.server_end, End::Closed | End::Reset)
+    }
+
+    /// Iterates over the bytes that the client has not read.
+    pub fn in_transit(&self) -> impl Iterator<Item = u8> {
+        self.to_client.iter().copied()
     }
 
     /// True if input or its end waits for the server.
@@ -243,8 +370,8 @@ impl KernelSocket {
         self.pending.readable = true;
     }
 
-    /// Writes for the server, as much as there is room for.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Returns the room for a write of the server. If there is none, an event follows.
+    pub fn room(&mut self) -> io::Result<usize> {
         if self.client_end == End::Reset {
             self.reset_reported = true;
             return Err(ErrorKind::BrokenPipe.into());
@@ -254,7 +381,12 @@ impl KernelSocket {
             self.write_blocked = true;
             return Err(ErrorKind::WouldBlock.into());
         }
-        let count = room.min(bytes.len());
+        Ok(room)
+    }
+
+    /// Writes for the server, as much as there is room for.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.room()?.min(bytes.len());
         self.to_client.extend(&bytes[..count]);
         self.write_blocked |= count < bytes.len();
         Ok(count)

@@ -2,9 +2,10 @@
 //! seed.
 //!
 //! [`SimOs`] takes the part of mio. Its clients send, read, stall, reset and break the protocol as
-//! a seeded generator decides. Its sockets have short reads and writes, would-block, interrupts and
-//! resets at any time. Its clock jumps. It keeps the promises of the kernel and no others: an edge
-//! comes once, and a short read means that the socket was drained *at that moment*.
+//! a seeded generator decides. Its sockets follow the rules of `kernel`, and have short reads and
+//! writes, would-block, interrupts and resets at any time. Its clock jumps. It keeps the promises
+//! of the kernel and no others: an edge comes once, and a short read means that the socket was
+//! drained *at that moment*.
 //!
 //! After every turn the simulator checks the invariants of the loop. At the end it checks that
 //! every client received what it was owed: each response once, complete, and in order. The same
@@ -24,6 +25,7 @@ mod record;
 pub mod scenario;
 pub mod stepper;
 mod verdict;
+mod workers;
 mod world;
 pub mod zoo;
 
@@ -34,12 +36,14 @@ use std::time::Duration;
 
 use self::clients::add_client;
 use self::handler::SimHandler;
+use self::kernel::KernelListener;
 use self::os::RecordSink;
 use self::verdict::verdict;
+use self::workers::{InboxEvent, Workers};
 use self::world::{Rng, Shared, World};
 use crate::clock::Instant;
 use crate::config::{Config, KIB};
-use crate::conn_id::{ConnId, Peer};
+use crate::conn_id::Peer;
 use crate::driver::Driver;
 use crate::driver::decision::WrongDecisions;
 use crate::driver::outcome::{Outcome, Signal};
@@ -127,15 +131,12 @@ impl Simulation {
         let world = World {
             now_ns: 0,
             conns: Vec::new(),
-            backlog: VecDeque::new(),
-            listener_edge: false,
-            listening: true,
-            open: 0,
-            open_max: if tight { 3 + rng.below(4) as usize } else { 1000 },
-            jobs: Vec::new(),
-            inbox_edge: false,
+            listener: KernelListener::new(if tight { 3 + rng.below(4) as usize } else { 1000 }),
+            // With few workers some jobs wait, and can be cancelled.
+            workers: Workers::new(if rng.chance(500) { 2 } else { 1000 }, usize::MAX),
+            inbox_event: InboxEvent::default(),
             wake_ups_failing: 0,
-            look_ns: None,
+            linger_ns: u64::try_from(config.timeouts.linger.as_nanos()).unwrap_or(u64::MAX),
             is_work_left: false,
             made: BTreeSet::new(),
             old_ids: Vec::new(),
@@ -196,7 +197,7 @@ impl Simulation {
             self.turn()?;
             let settled = {
                 let world = lock(&self.world);
-                world.next_due().is_none() && world.backlog.is_empty()
+                world.next_due().is_none() && !world.listener.has_client()
             };
             if self.stops_busy && !stopping && self.turns >= self.turns_min {
                 // The signal comes among new clients, so that the stop coincides with their events.
@@ -228,7 +229,7 @@ impl Simulation {
                             .failure(&format!("{} was idle and was cut off by the drain timeout", idle.id)));
                     }
                     for conn in &mut lock(&self.world).conns {
-                        conn.server_reset |= !conn.server_closed;
+                        conn.is_cut_off = !conn.socket.is_closed();
                     }
                     break;
                 }
@@ -281,8 +282,9 @@ impl Simulation {
     /// Checks everything that must hold after every turn.
     fn check(&self) -> Result<(), String> {
         let mut world = lock(&self.world);
-        if world.open != self.reactor.open() {
-            return Err(format!("{} sockets are open for {} slots", world.open, self.reactor.open()));
+        let open = world.listener.open();
+        if open != self.reactor.open() {
+            return Err(format!("{open} sockets are open for {} slots", self.reactor.open()));
         }
         if let Some(at) = world.conns.iter().position(|conn| conn.closed_for_nothing) {
             return Err(format!("client {at} was idle and was closed before its time"));
@@ -305,7 +307,8 @@ impl Simulation {
             let at = self.check_one(&world, &seen, due)?;
             world.is_work_left |= seen.is_carried;
             // Without held input that could still lead to a response.
-            let is_idle = seen.phase == Phase::Idle && !seen.has_work && world.conns[at].inbound.is_empty();
+            let unread = world.conns[at].socket.unread();
+            let is_idle = seen.phase == Phase::Idle && !seen.has_work && unread == 0;
             let until = seen.deadline.map_or(u64::MAX, |due| self.nanos(due));
             world.conns[at].idle = is_idle.then_some((until, world.conns[at].sent));
         }
@@ -360,7 +363,7 @@ impl Simulation {
         let at = usize::from(at);
         let conn = &world.conns[at];
         let id = seen.id;
-        if conn.server_closed {
+        if conn.socket.is_closed() {
             return Err(format!("{id} has a slot and no socket"));
         }
         match (seen.deadline, seen.armed) {
@@ -380,9 +383,9 @@ impl Simulation {
             return Ok(at);
         }
         if seen.is_resting {
-            let is_coming = world.jobs.iter().any(|job| job.id == id || job.id == ConnId::new(0, 0))
-                || world.is_watched_for(id);
-            if !is_coming && !world.will_hand_out_results() {
+            let is_coming =
+                world.workers.work_for(id) || world.workers.has_detached() || world.is_watched_for(id);
+            if !is_coming && !world.inbox_event.will_come() {
                 return Err(format!("{id} waits for a wake-up that will not come"));
             }
         }
@@ -390,7 +393,7 @@ impl Simulation {
         if may_send && seen.ready.writable {
             return Err(format!("{id} has {} bytes queued, may write and waits", seen.queued_bytes));
         }
-        if may_send && !world.will_say_writable(at) {
+        if may_send && !conn.socket.will_report_writable() {
             return Err(format!("{id} has {} bytes queued and no event will come", seen.queued_bytes));
         }
         if seen.can_use_held {
@@ -399,13 +402,13 @@ impl Simulation {
         if seen.wants_input && seen.ready.readable {
             return Err(format!("{id} may read, needs input, and waits"));
         }
-        let there = !conn.inbound.is_empty() || conn.client_fin;
-        if seen.wants_input && there && !conn.edge_read && !conn.edge_closed {
+        let will_report = conn.socket.pending().readable || conn.socket.pending().read_closed;
+        if seen.wants_input && conn.socket.has_input() && !will_report {
             return Err(format!("{id} has unread input and no event will report it"));
         }
         if seen.phase == Phase::Handling
             && due.is_none()
-            && !world.will_hand_out_results()
+            && !world.inbox_event.will_come()
             && !world.is_watched_for(id)
         {
             return Err(format!("{id} waits for a response that nothing makes"));
@@ -420,7 +423,8 @@ impl Simulation {
             let mut world = lock(&self.world);
             for at in 0..world.conns.len() {
                 let conn = &mut world.conns[at];
-                conn.taken.extend(conn.outbound.drain(..));
+                let rest = conn.socket.client_takes(usize::MAX);
+                conn.taken.extend_from_slice(&rest);
             }
             let what = (0..world.conns.len()).find_map(|at| {
                 verdict(&world.conns[at], &world.made, tight)

@@ -11,20 +11,18 @@ use crate::clock::{Instant, Now};
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::decision::{Decision, WrongDecisions};
 use crate::driver::stream::{FilePart, IfCold, SentFile, Stream};
-use crate::handler::continuation::{Continuation, Done, Inbox, Job, Ticket};
+use crate::handler::continuation::{Continuation, Inbox};
 use crate::handler::watch::Watched;
 use crate::http::open_file::Fd;
 use crate::http::send_queue::More;
-use crate::jobs::{self, JobQueue, Lane, Ran, RouteName, Spawn, StillBusy, Task, TicketState};
+use crate::jobs::JobQueue;
 use crate::observe::StepSink;
 use crate::observe::step::{Fact, TimedStep};
 use crate::reactor::os::{Os, OsEvent};
-use crate::shortage::EMFILE;
-use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_broken, pattern};
+use crate::sim::kernel::{End, clocks};
+use crate::sim::workers::{HasWorkers as _, WorkerQueue, end_work};
+use crate::sim::world::{Shared, World, is_broken, pattern};
 use crate::sync::lock;
-
-/// Within this time a loop that could not accept must try again.
-const RETRY_WITHIN: Duration = Duration::from_millis(100);
 
 /// Longest delay of a wake-up of the loop, in nanoseconds.
 const LATE_NS_MAX: u64 = 2_000_000;
@@ -44,30 +42,6 @@ impl SimOs {
         let inbox = Arc::new(Inbox::new(Box::new(move || lock(&bell).wake_up())));
         SimOs { world, origin, inbox }
     }
-
-    /// Runs the jobs that are due. Their results go through the inbox.
-    fn run_jobs(&mut self) {
-        loop {
-            let pending = {
-                let mut world = lock(&self.world);
-                let now = world.now_ns;
-                let Some(at) = world.jobs.iter().position(|job| job.due_ns <= now) else { return };
-                let pending = world.jobs.remove(at);
-                world.note(Fact::JobEnds(pending.id));
-                pending
-            };
-            let id = pending.id;
-            let done = match pending.work {
-                PendingWork::Job(job) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(job))
-                    .map_or(Done::Panicked, Done::Finished),
-                PendingWork::Task(task) => {
-                    drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(task)));
-                    Done::Woken
-                }
-            };
-            self.inbox.put(id, done);
-        }
-    }
 }
 
 impl Os for SimOs {
@@ -79,17 +53,14 @@ impl Os for SimOs {
             if world.is_work_left && timeout != Some(Duration::ZERO) {
                 return Err(io::Error::other("the poll may wait although connections are carried"));
             }
-            // A loop without slots or descriptors must try again soon, because no edge reports
-            // them.
-            let comes_back = timeout.is_some_and(|wait| wait <= RETRY_WITHIN);
-            if world.listening && !world.backlog.is_empty() && !world.listener_edge && !comes_back {
+            if world.listener.forgotten(timeout).is_some() {
                 return Err(io::Error::other("clients wait to be accepted and no event will report them"));
             }
             timeout
                 .map(|wait| world.now_ns.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
         };
         loop {
-            self.run_jobs();
+            end_work(&self.world, &self.inbox);
             let has_news = self.inbox.has_news();
             let mut world = lock(&self.world);
             world.look(has_news);
@@ -117,7 +88,7 @@ impl Os for SimOs {
     }
 
     fn now(&mut self) -> Now {
-        now_in(&self.world, self.origin)
+        clocks(lock(&self.world).now_ns, self.origin)
     }
 
     fn listeners(&self) -> usize {
@@ -125,24 +96,20 @@ impl Os for SimOs {
     }
 
     fn has_client(&mut self, _listener: usize) -> bool {
-        !lock(&self.world).backlog.is_empty()
+        lock(&self.world).listener.has_client()
     }
 
     fn accept(&mut self, _listener: usize) -> io::Result<(SimStream, Peer)> {
         let mut world = lock(&self.world);
-        if !world.listening || world.backlog.is_empty() {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        if world.open >= world.open_max {
-            world.coverage.note("fault", "no_descriptors");
-            world.note(Fact::Fault("no_descriptors"));
-            return Err(io::Error::from_raw_os_error(EMFILE));
-        }
-        if world.fault("accept_aborted", 10) {
+        if world.listener.has_client() && world.fault("accept_aborted", 10) {
             return Err(ErrorKind::ConnectionAborted.into());
         }
-        let Some(at) = world.backlog.pop_front() else { return Err(ErrorKind::WouldBlock.into()) };
-        world.open += 1;
+        let accepted = world.listener.accept();
+        if accepted.as_ref().is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
+            world.coverage.note("fault", "no_descriptors");
+            world.note(Fact::Fault("no_descriptors"));
+        }
+        let at = accepted?;
         let wrong = world.wrong;
         world.conns[at].accepted = true;
         if let Some(record) = &mut world.record {
@@ -158,10 +125,7 @@ impl Os for SimOs {
         let mut world = lock(&self.world);
         let conn = &mut world.conns[stream.at];
         conn.id = Some(id);
-        // Readiness that exists already is reported, including room to write.
-        conn.edge_read |= !conn.inbound.is_empty() || conn.client_fin || conn.client_reset;
-        conn.edge_closed |= conn.client_fin || conn.client_reset;
-        conn.edge_write |= !conn.write_blocked;
+        conn.socket.register();
         Ok(())
     }
 
@@ -180,16 +144,13 @@ impl Os for SimOs {
 
     fn close_listeners(&mut self) {
         let mut world = lock(&self.world);
-        world.listening = false;
-        let left: Vec<usize> = world.backlog.drain(..).collect();
-        for at in left {
-            world.conns[at].server_closed = true;
-            world.conns[at].server_reset = true;
+        for at in world.listener.close() {
+            world.conns[at].socket.server_closes(true);
         }
     }
 
     fn job_queue(&mut self) -> Box<dyn JobQueue<Continuation>> {
-        Box::new(SimQueue { world: Arc::clone(&self.world), inbox: Arc::clone(&self.inbox) })
+        Box::new(WorkerQueue::new(Arc::clone(&self.world), Arc::clone(&self.inbox)))
     }
 
     fn is_wrong(&self, decision: Decision) -> bool {
@@ -213,64 +174,6 @@ impl StepSink for RecordSink {
     }
 }
 
-/// Takes jobs and tasks, and delays them as the seed decides.
-#[derive(Clone)]
-pub(super) struct SimQueue {
-    pub(super) world: Shared,
-    pub(super) inbox: Arc<Inbox>,
-}
-
-impl JobQueue<Continuation> for SimQueue {
-    fn submit(&mut self, id: ConnId, _lane: Lane, _route: RouteName, job: Job) -> Result<Ticket, Job> {
-        let mut world = lock(&self.world);
-        if world.fault("refused_job", 10) {
-            return Err(job);
-        }
-        let late = world.fault("late_job", 60);
-        let delay =
-            if late { 200_000_000 + world.rng.below(60_000_000_000) } else { world.rng.below(3_000_000) };
-        let due_ns = world.now_ns + delay;
-        if world.wrong.contains(Decision::OffloadSlowWork) {
-            world.now_ns = due_ns;
-            drop(world);
-            return Ok(jobs::Ticket(TicketState::Done(job())));
-        }
-        world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Job(job) });
-        Ok(Ticket::pending())
-    }
-
-    fn cancel(&mut self, id: ConnId) -> Option<StillBusy> {
-        lock(&self.world).jobs.retain(|job| job.id != id);
-        None
-    }
-
-    fn inbox(&self) -> &Arc<Inbox> {
-        &self.inbox
-    }
-
-    fn spawner(&self) -> Arc<dyn Spawn> {
-        Arc::new(self.clone())
-    }
-}
-
-impl Spawn for SimQueue {
-    fn run(&self, id: ConnId, _lane: Lane, task: Task) -> Ran {
-        let mut world = lock(&self.world);
-        if world.rng.chance(100) {
-            drop(world);
-            task();
-            return Ran::Inline;
-        }
-        let due_ns = world.now_ns + world.rng.below(30_000_000);
-        world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Task(task) });
-        Ran::Queued
-    }
-
-    fn detach(&self, lane: Lane, task: Task) {
-        let (Ran::Inline | Ran::Queued) = self.run(ConnId::new(0, 0), lane, task);
-    }
-}
-
 /// The server side of a simulated socket.
 #[derive(Debug)]
 pub struct SimStream {
@@ -281,43 +184,22 @@ pub struct SimStream {
 }
 
 impl SimStream {
-    /// Returns the room for output, or an error if the client has reset.
-    pub(super) fn room(world: &mut World, at: usize) -> io::Result<usize> {
+    /// Returns the largest number of bytes that the next write takes. Less than the room is a
+    /// fault.
+    fn room(&self, world: &mut World) -> io::Result<usize> {
         if world.fault("interrupted_write", 20) {
             return Err(ErrorKind::Interrupted.into());
         }
-        let conn = &mut world.conns[at];
-        if conn.client_reset {
-            conn.reset_told = true;
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        let room = PIPE_BYTES.saturating_sub(conn.outbound.len());
-        if room == 0 {
-            conn.write_blocked = true;
-            return Err(ErrorKind::WouldBlock.into());
-        }
+        let room = world.conns[self.at].socket.room()?;
         if world.fault("would_block_write", 50) {
-            // The kernel was short of memory. An edge follows when it has some again.
-            world.conns[at].edge_write = true;
+            // The kernel was short of memory. An event follows when it has some again.
+            world.conns[self.at].socket.block_write();
             return Err(ErrorKind::WouldBlock.into());
         }
         if room > 1 && world.fault("short_write", 100) {
             return Ok(1 + world.rng.below(room as u64 - 1) as usize);
         }
         Ok(room)
-    }
-
-    /// Notes a write of `sent` out of `asked` bytes. After a short write, an edge comes when there
-    /// is room.
-    fn wrote(world: &mut World, at: usize, sent: usize, asked: usize) {
-        if sent < asked {
-            let conn = &mut world.conns[at];
-            if conn.outbound.len() >= PIPE_BYTES / 2 {
-                conn.write_blocked = true;
-            } else {
-                conn.edge_write = true;
-            }
-        }
     }
 }
 
@@ -328,45 +210,37 @@ impl Stream for SimStream {
         if world.fault("interrupted_read", 20) {
             return Err(ErrorKind::Interrupted.into());
         }
-        if world.conns[at].client_reset {
-            let told = std::mem::replace(&mut world.conns[at].reset_told, true);
-            return if told { Ok(0) } else { Err(ErrorKind::ConnectionReset.into()) };
-        }
-        let there = world.conns[at].inbound.len();
-        if there == 0 {
-            if !world.conns[at].client_fin {
-                return Err(ErrorKind::WouldBlock.into());
-            }
-            return Ok(0);
-        }
-        if world.fault("would_block_read", 50) {
-            world.conns[at].edge_read = true;
+        let unread = world.conns[at].socket.unread();
+        if unread > 0 && world.fault("would_block_read", 50) {
+            world.conns[at].socket.delay_input();
             return Err(ErrorKind::WouldBlock.into());
         }
-        let mut take = there.min(into.len());
-        if take > 1 && world.fault("short_read", 150) {
-            // The rest arrives a moment later with its own edge, unless the end was already
+        let mut most = into.len();
+        let there = unread.min(most);
+        if there > 1 && world.fault("short_read", 150) {
+            most = 1 + world.rng.below(there as u64 - 1) as usize;
+            // The rest arrives a moment later with its own event, unless the end was already
             // reported.
-            take = 1 + world.rng.below(take as u64 - 1) as usize;
-            let conn = &mut world.conns[at];
-            if !conn.client_fin {
-                conn.edge_read = true;
+            let socket = &mut world.conns[at].socket;
+            if socket.client_end() == End::Open {
+                socket.delay_input();
             }
         }
-        for (byte, from) in into.iter_mut().zip(world.conns[at].inbound.drain(..take)) {
-            *byte = from;
-        }
-        Ok(take)
+        world.conns[at].socket.read(&mut into[..most])
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>], _more: More) -> io::Result<usize> {
         let at = self.at;
         let mut world = lock(&self.world);
-        let asked: usize = slices.iter().map(|slice| slice.len()).sum();
-        let sent = SimStream::room(&mut world, at)?.min(asked);
-        let bytes = slices.iter().flat_map(|slice| slice.iter().copied()).take(sent);
-        world.conns[at].outbound.extend(bytes);
-        SimStream::wrote(&mut world, at, sent, asked);
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let most = self.room(&mut world)?.min(bytes.len());
+        let socket = &mut world.conns[at].socket;
+        let is_full = socket.room()? == most;
+        // A full socket notes the bytes that it did not take.
+        let sent = socket.write(if is_full { &bytes } else { &bytes[..most] })?;
+        if sent < bytes.len() && !is_full {
+            socket.block_write();
+        }
         Ok(sent)
     }
 
@@ -380,7 +254,7 @@ impl Stream for SimStream {
             return Ok(SentFile::Cold);
         }
         let (id, first) = (offset >> 40, offset & ((1 << 40) - 1));
-        let room = SimStream::room(&mut world, at)?;
+        let room = self.room(&mut world)?;
         if is_broken(id) && first >= 1000 {
             world.coverage.note("fault", if id % 2 == 0 { "file_shrank" } else { "file_failed" });
             return if id % 2 == 0 { Ok(SentFile::Ended) } else { Err(ErrorKind::Other.into()) };
@@ -393,23 +267,27 @@ impl Stream for SimStream {
             world.coverage.note("fault", "short_sendfile");
         }
         world.conns[at].file_bytes += sent as u64;
-        world.conns[at].outbound.extend((0..sent as u64).map(|step| pattern(id, first + step)));
-        // A short sendfile promises no edge. Only would-block does.
+        let bytes: Vec<u8> = (0..sent as u64).map(|step| pattern(id, first + step)).collect();
+        // A short sendfile promises no event. Only would-block does.
+        let sent = world.conns[at].socket.write(&bytes)?;
         Ok(SentFile::Bytes(sent as u64))
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         let mut world = lock(&self.world);
-        world.conns[self.at].server_fin = true;
+        let now_ns = world.now_ns;
+        let conn = &mut world.conns[self.at];
+        conn.shut_ns.get_or_insert(now_ns);
+        conn.socket.server_shuts();
         Ok(())
     }
 
     fn reset_on_close(&mut self) {
-        lock(&self.world).conns[self.at].server_reset = true;
+        lock(&self.world).conns[self.at].resets_on_close = true;
     }
 
     fn wall_clock(&mut self) -> Duration {
-        now_in(&self.world, self.origin).wall
+        clocks(lock(&self.world).now_ns, self.origin).wall
     }
 
     fn is_wrong(&self, decision: Decision) -> bool {
@@ -417,28 +295,23 @@ impl Stream for SimStream {
     }
 }
 
-fn now_in(world: &Shared, origin: Instant) -> Now {
-    let passed = Duration::from_nanos(lock(world).now_ns);
-    Now { mono: origin + passed, wall: Duration::from_secs(1_700_000_000) + passed }
-}
-
 impl Drop for SimStream {
     fn drop(&mut self) {
         let mut world = lock(&self.world);
-        world.open -= 1;
         let at = self.at;
-        let (now_ns, is_excused) = (world.now_ns, !world.listening || !world.backlog.is_empty());
+        world.listener.closed();
+        let (now_ns, needs_room) = (world.now_ns, world.needs_room());
+        // Closing with unread input resets the connection, and output that the client has not read
+        // is lost.
+        let is_lost = world.conns[at].socket.unread() > 0 && world.would_lose_last_response(at);
         let conn = &mut world.conns[at];
-        conn.server_closed = true;
+        conn.lost_last_response |= is_lost;
         // A client that is idle within its deadline and has sent nothing since. It may only be
         // closed for a new client or during a stop.
         let is_left_alone = conn.idle.is_some_and(|(until, sent)| now_ns < until && conn.sent == sent);
-        conn.closed_for_nothing = is_left_alone && !conn.client_fin && !conn.client_reset && !is_excused;
-        if conn.server_reset || !conn.inbound.is_empty() {
-            // Closing with unread input resets the connection, and output that the client has not
-            // read may be lost.
-            conn.server_reset = true;
-        }
+        let is_open = conn.socket.client_end() == End::Open;
+        conn.closed_for_nothing = is_left_alone && is_open && !needs_room;
+        conn.socket.server_closes(conn.resets_on_close);
         if let Some(id) = conn.id {
             world.old_ids.push(id);
         }

@@ -4,10 +4,17 @@
 
 use std::collections::BTreeSet;
 
+use crate::sim::kernel::End;
 use crate::sim::world::{Content, Expected, Manner, SimConn, pattern};
 
 /// Compares the bytes that a client received with the responses it was owed.
 pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Result<(), String> {
+    if conn.lost_last_response {
+        return Err("the server closed before the client had received the last response".into());
+    }
+    let is_reset =
+        conn.socket.client_end() == End::Reset || conn.socket.server_end() == End::Reset || conn.is_cut_off;
+    let is_closed = conn.socket.is_closed();
     let mut rest = conn.taken.as_slice();
     let mut expected = conn.expected.iter();
     let mut missing = None;
@@ -33,12 +40,13 @@ pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Resu
         // response without a request is not.
         let last = Expected { id: 0, status: 0, content: Content::Any, last: true, may_close: true };
         take_answer(&mut rest, &last, true)?;
-        if !rest.is_empty() {
+        // A reset may have destroyed the end of it.
+        if !rest.is_empty() && !is_reset {
             return Err(format!("{} bytes follow the last response", rest.len()));
         }
     }
     let Some(wanted) = missing else { return Ok(()) };
-    let is_lossy = conn.client_reset || conn.server_reset || conn.manner == Manner::Staller;
+    let is_lossy = is_reset || conn.manner == Manner::Staller;
     if made.contains(&wanted.id) && !is_lossy {
         return Err(format!("the response to {} was made and is incomplete", wanted.id));
     }
@@ -47,18 +55,17 @@ pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Resu
         .iter()
         .take_while(|expected| expected.id != wanted.id)
         .any(|expected| expected.may_close);
-    let excused = conn.client_reset
+    let excused = is_reset
         || refused
-        || conn.server_reset
         || !conn.accepted
         || wanted.last
         || conn.manner == Manner::Staller
         || conn.manner == Manner::Vanisher
         // If slots are short, a client that has sent no byte may be closed without a response.
-        || (conn.server_closed && conn.sent == 0)
+        || (is_closed && conn.sent == 0)
         // A stop, an eviction or a timeout ends a connection between two responses, never inside
         // one. Without a buffer for the requests behind the current one, its response is the last.
-        || (rest.is_empty() && conn.server_closed && (tight || !conn.fin_when_sent || conn.answers_at_stop != usize::MAX));
+        || (rest.is_empty() && is_closed && (tight || !conn.fin_when_sent || conn.answers_at_stop != usize::MAX));
     if excused { Ok(()) } else { Err(format!("no complete response to {}", wanted.id)) }
 }
 

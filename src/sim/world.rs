@@ -7,17 +7,17 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use crate::config::{INBOX_LOOK, KIB};
+use crate::config::KIB;
 use crate::conn_id::{ConnId, WatchId};
 use crate::driver::decision::{Decision, WrongDecisions};
 use crate::driver::outcome::Signal;
-use crate::handler::continuation::Job;
 use crate::handler::watch::Ready;
-use crate::jobs::Task;
 use crate::observe::step::{Fact, Step, TimedStep};
 use crate::reactor::os::OsEvent;
 use crate::sim::coverage::Coverage;
+use crate::sim::kernel::{End, KernelListener, KernelSocket};
 use crate::sim::record::Record;
+use crate::sim::workers::{HasWorkers, InboxEvent, Workers};
 
 /// Capacity of a simulated socket in each direction, in bytes.
 pub(super) const PIPE_BYTES: usize = 24 * KIB;
@@ -154,12 +154,11 @@ pub(super) struct SimConn {
     /// waits until it has read that many responses.
     pub(super) send_marks: VecDeque<(usize, usize)>,
     pub(super) sent: usize,
-    /// Bytes in transit to the server.
-    pub(super) inbound: VecDeque<u8>,
-    /// Bytes in transit to the client.
-    pub(super) outbound: VecDeque<u8>,
+    pub(super) socket: KernelSocket,
     /// Bytes that the client has read.
     pub(super) taken: Vec<u8>,
+    /// Number of responses that have begun in these bytes.
+    pub(super) answers_taken: usize,
     pub(super) expected: Vec<Expected>,
     /// Number of responses begun when the server received the stop signal. Later ones may close.
     pub(super) answers_at_stop: usize,
@@ -168,21 +167,17 @@ pub(super) struct SimConn {
     pub(super) next_action_ns: u64,
     pub(super) reads: bool,
     pub(super) fin_when_sent: bool,
-    pub(super) client_fin: bool,
-    pub(super) client_reset: bool,
-    /// True if the server has received the reset as an error.
-    pub(super) reset_told: bool,
-    pub(super) server_fin: bool,
-    pub(super) server_reset: bool,
     pub(super) connected: bool,
     pub(super) accepted: bool,
-    pub(super) server_closed: bool,
+    /// True if the client has found the end of input in place of a response.
+    pub(super) has_left: bool,
+    /// True if the server resets the connection when it closes it.
+    pub(super) resets_on_close: bool,
+    /// True if the run ended while the connection was open, because the drain timeout was over.
+    pub(super) is_cut_off: bool,
+    /// When the server shut its sending side, and lingered from then on.
+    pub(super) shut_ns: Option<u64>,
     pub(super) id: Option<ConnId>,
-    /// Readiness that the next event will report.
-    pub(super) edge_read: bool,
-    pub(super) edge_write: bool,
-    pub(super) edge_closed: bool,
-    pub(super) write_blocked: bool,
     /// File bytes that the client was sent in this turn.
     pub(super) file_bytes: u64,
     /// Set if the connection was idle after the last turn: its deadline, and the number of bytes
@@ -191,6 +186,9 @@ pub(super) struct SimConn {
     /// True if the server closed the idle connection before its deadline, although no new client
     /// needed the slot.
     pub(super) closed_for_nothing: bool,
+    /// True if the server closed the connection too early after its last response, so that a reset
+    /// destroyed a part of that response.
+    pub(super) lost_last_response: bool,
 }
 
 /// The state of a simulated program in the world.
@@ -215,17 +213,13 @@ pub(super) struct World {
     pub(super) rng: Rng,
     pub(super) now_ns: u64,
     pub(super) conns: Vec<SimConn>,
-    pub(super) backlog: VecDeque<usize>,
-    pub(super) listener_edge: bool,
-    pub(super) listening: bool,
-    pub(super) open: usize,
-    pub(super) open_max: usize,
-    pub(super) jobs: Vec<PendingJob>,
-    pub(super) inbox_edge: bool,
+    pub(super) listener: KernelListener,
+    pub(super) workers: Workers,
+    pub(super) inbox_event: InboxEvent,
     /// Number of wake-ups that will fail.
     pub(super) wake_ups_failing: u64,
-    /// When the operating system checks the inbox without a wake-up.
-    pub(super) look_ns: Option<u64>,
+    /// How long a server lingers before it closes, in nanoseconds.
+    pub(super) linger_ns: u64,
     /// True if a connection was carried after the last turn, so that the poll may not wait.
     pub(super) is_work_left: bool,
     /// Numbers of the requests that the handler has answered at once.
@@ -242,35 +236,9 @@ pub(super) struct World {
     pub(super) wrong: WrongDecisions,
 }
 
-pub(super) struct PendingJob {
-    pub(super) due_ns: u64,
-    pub(super) id: ConnId,
-    pub(super) work: PendingWork,
-}
-
-pub(super) enum PendingWork {
-    Job(Job),
-    Task(Task),
-}
-
-impl std::fmt::Debug for PendingJob {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "job of {} due {}", self.id, self.due_ns)
-    }
-}
-
 pub(super) type Shared = Arc<Mutex<World>>;
 
 impl World {
-    /// Records a fact about the clients or the kernel, if steps are recorded.
-    #[track_caller]
-    pub(super) fn note(&mut self, fact: Fact) {
-        if let Some(record) = &mut self.record {
-            let source = std::panic::Location::caller();
-            record.push(TimedStep { at_ns: self.now_ns, step: Step::Fact(fact), source });
-        }
-    }
-
     /// Decides whether a fault happens, and counts it.
     #[track_caller]
     pub(super) fn fault(&mut self, name: &'static str, per_mille: u64) -> bool {
@@ -285,11 +253,11 @@ impl World {
     /// Returns when something will happen without the server.
     pub(super) fn next_due(&self) -> Option<u64> {
         let actions = self.conns.iter().filter(|conn| conn.has_plans()).map(|conn| conn.next_action_ns);
-        let jobs = self.jobs.iter().map(|job| job.due_ns);
+        let results = self.workers.next_end().into_iter().chain(self.inbox_event.look_ns());
         let signals = self.signals.iter().map(|(at, _)| *at);
         let watches = self.watches.iter().filter(|watch| watch.id.is_some() && !watch.is_over);
         let watches = watches.filter_map(|watch| watch.due_ns);
-        actions.chain(jobs).chain(signals).chain(watches).chain(self.look_ns).min()
+        actions.chain(results).chain(signals).chain(watches).min()
     }
 
     /// Wakes the loop for its results, or fails. Now and then one wake-up fails, and now and then
@@ -301,27 +269,18 @@ impl World {
         if self.wake_ups_failing > 0 {
             self.wake_ups_failing -= 1;
             self.note(Fact::WakeUpFails);
-            // Unless the next wake-up succeeds, the results wait for the periodic check.
-            self.look_ns.get_or_insert(self.now_ns.saturating_add(INBOX_LOOK.as_nanos() as u64));
+            self.inbox_event.fail(self.now_ns);
             return Err(io::ErrorKind::Interrupted.into());
         }
-        (self.look_ns, self.inbox_edge) = (None, true);
+        self.inbox_event.wake();
         Ok(())
     }
 
-    /// Returns true if the waiting results will reach the loop without a further wake-up.
-    pub(super) fn will_hand_out_results(&self) -> bool {
-        self.inbox_edge || self.look_ns.is_some()
-    }
-
-    /// Checks the inbox without a wake-up, once a second.
+    /// Looks into the inbox without a wake-up, once a second.
     pub(super) fn look(&mut self, has_news: bool) {
-        if !has_news {
-            self.look_ns = None;
-        } else if self.look_ns.is_some_and(|look_ns| look_ns <= self.now_ns) {
+        if self.inbox_event.look(has_news, self.now_ns) {
             self.coverage.note("fault", "woken_by_look");
             self.note(Fact::InboxChecked);
-            (self.look_ns, self.inbox_edge) = (None, true);
         }
     }
 
@@ -346,12 +305,9 @@ impl World {
         if !std::mem::replace(&mut conn.connected, true) {
             // The first step of a client connects. The kernel makes the handshake, which always
             // succeeds.
-            if self.listening {
-                self.backlog.push_back(at);
-                self.listener_edge = true;
-                self.note(Fact::Connects(at as u32));
-            } else {
-                conn.server_closed = true;
+            match self.listener.connect(at) {
+                true => self.note(Fact::Connects(at as u32)),
+                false => conn.socket.server_closes(true),
             }
             return;
         }
@@ -366,50 +322,50 @@ impl World {
     }
 
     fn client_reads(&mut self, at: usize) {
-        let take = self.rng.size(PIPE_BYTES);
+        let most = self.rng.size(PIPE_BYTES);
         let conn = &mut self.conns[at];
-        let take = take.min(conn.outbound.len());
-        if take == 0 {
-            return;
+        let bytes = conn.socket.client_takes(most);
+        if !bytes.is_empty() {
+            conn.taken.extend_from_slice(&bytes);
+            conn.answers_taken = answers_in(&conn.taken);
+            self.note(Fact::Reads(at as u32, bytes.len() as u64));
         }
-        conn.taken.extend(conn.outbound.drain(..take));
-        if conn.write_blocked && conn.outbound.len() <= PIPE_BYTES / 2 {
-            conn.write_blocked = false;
-            conn.edge_write = true;
-        }
-        self.note(Fact::Reads(at as u32, take as u64));
     }
 
     fn client_sends(&mut self, at: usize) {
         let size = self.rng.size(8 * KIB);
         let conn = &mut self.conns[at];
-        if conn.client_fin || conn.client_reset {
+        if conn.socket.client_end() != End::Open {
             return;
         }
         // A client that waits for responses continues when it has something new to read.
         if let Some(&(mark, answers)) = conn.send_marks.front()
             && conn.sent >= mark
         {
-            if conn.answers_taken() < answers && conn.reads {
+            if conn.answers_taken < answers && conn.reads {
+                // A client that waits for a response leaves at the end of input.
+                conn.has_left = conn.socket.is_closed() && conn.socket.untaken() == 0;
                 return;
             }
             conn.send_marks.pop_front();
         }
         let until = conn.send_marks.front().map_or(usize::MAX, |&(mark, _)| mark);
-        let room = PIPE_BYTES.saturating_sub(conn.inbound.len());
-        let count = size.min(conn.to_send.len()).min(until.saturating_sub(conn.sent).max(1)).min(room);
+        let most = size.min(conn.to_send.len()).min(until.saturating_sub(conn.sent).max(1));
+        let bytes: Vec<u8> = conn.to_send.range(..most).copied().collect();
+        // Bytes for a closed socket lead to a reset.
+        let is_lost = self.conns[at].socket.is_closed() && self.would_lose_last_response(at);
+        let conn = &mut self.conns[at];
+        let count = conn.socket.client_sends(&bytes);
         if count > 0 {
-            conn.inbound.extend(conn.to_send.drain(..count));
+            conn.to_send.drain(..count);
             conn.sent += count;
-            conn.edge_read = true;
+            conn.lost_last_response |= is_lost;
             self.note(Fact::Sends(at as u32, count as u64));
         }
         let conn = &mut self.conns[at];
         if conn.to_send.is_empty() && conn.fin_when_sent {
-            conn.client_fin = true;
-            conn.edge_closed = true;
-            let merged = conn.edge_read;
-            conn.edge_read = true;
+            let merged = conn.socket.pending().readable;
+            conn.socket.client_shuts();
             self.coverage.note("fault", "half_close");
             if merged {
                 self.coverage.note("fault", "merged_fin");
@@ -419,58 +375,55 @@ impl World {
     }
 
     fn client_resets(&mut self, at: usize) {
-        let conn = &mut self.conns[at];
-        if conn.client_reset {
+        if self.conns[at].socket.client_end() == End::Reset {
             return;
         }
-        conn.client_reset = true;
-        conn.inbound.clear();
-        conn.outbound.clear();
-        (conn.edge_read, conn.edge_write, conn.edge_closed) = (true, true, true);
+        self.conns[at].socket.client_resets();
         self.coverage.note("fault", "reset");
         self.note(Fact::Resets(at as u32));
     }
 
+    /// Returns true if a reset now would destroy a part of a response that announces the close, and
+    /// the server has no excuse. The server must linger before it closes (RFC 9112 section 9.6).
+    pub(super) fn would_lose_last_response(&self, at: usize) -> bool {
+        let conn = &self.conns[at];
+        let has_lingered = conn.shut_ns.is_some_and(|shut_ns| self.now_ns >= shut_ns + self.linger_ns);
+        let is_excused = conn.resets_on_close || has_lingered || self.needs_room();
+        !is_excused && conn.socket.untaken() > 0 && conn.announces_close()
+    }
+
+    /// Returns true if the server may close connections early: a client waits to be accepted, or
+    /// the server stops.
+    pub(super) fn needs_room(&self) -> bool {
+        !self.listener.is_listening() || self.listener.has_client()
+    }
+
     /// Takes the pending events, in an order that the seed determines.
     pub(super) fn take_events(&mut self, events: &mut Vec<OsEvent>) {
+        let level = self.wrong.contains(Decision::ReportInputOnce);
         for at in 0..self.conns.len() {
-            let Some(id) = self.conns[at].id.filter(|_| !self.conns[at].server_closed) else { continue };
             let conn = &mut self.conns[at];
-            if self.wrong.contains(Decision::ReportInputOnce) {
-                conn.edge_read |= !conn.inbound.is_empty() || conn.client_fin;
-            }
-            let spurious = self.rng.chance(10);
-            if !(conn.edge_read || conn.edge_write || conn.edge_closed || spurious) {
-                continue;
-            }
-            if spurious {
+            let Some(id) = conn.id.filter(|_| !conn.socket.is_closed()) else { continue };
+            if self.rng.chance(10) {
                 self.coverage.note("fault", "spurious_event");
+                conn.socket.report_spuriously();
             }
-            events.push(OsEvent::Ready {
-                id,
-                readable: conn.edge_read || conn.edge_closed || spurious,
-                writable: conn.edge_write || spurious,
-                read_closed: conn.client_fin || conn.client_reset,
-                hung_up: conn.client_reset,
-            });
-            (conn.edge_read, conn.edge_write, conn.edge_closed) = (false, false, false);
+            if let Some(report) = conn.socket.take_report(level) {
+                events.push(report.event(id));
+            }
         }
         self.take_watched(events);
-        if self.listener_edge {
-            self.listener_edge = false;
+        if self.listener.take_event() {
             events.push(OsEvent::Listener(0));
         }
-        if self.inbox_edge {
-            if self.fault("late_result", 50) && !events.is_empty() {
-                // Left for the next poll.
-            } else {
-                self.inbox_edge = false;
-                events.push(OsEvent::Inbox);
-            }
+        // Now and then the event of the inbox is left for the next poll.
+        let is_late = self.inbox_event.is_pending() && self.fault("late_result", 50) && !events.is_empty();
+        if !is_late && self.inbox_event.take() {
+            events.push(OsEvent::Inbox);
         }
         while self.signals.front().is_some_and(|(at, _)| *at <= self.now_ns) {
             if let Some((_, signal)) = self.signals.pop_front() {
-                let open = self.conns.iter_mut().filter(|conn| !conn.server_closed);
+                let open = self.conns.iter_mut().filter(|conn| !conn.socket.is_closed());
                 // If several signals come, the stop begins with the first one.
                 for conn in open.filter(|conn| conn.answers_at_stop == usize::MAX) {
                     conn.answers_at_stop = conn.answers_begun();
@@ -528,35 +481,83 @@ impl World {
     pub(super) fn is_watched_for(&self, id: ConnId) -> bool {
         self.watches.iter().any(|watch| watch.conn == id && !watch.is_over)
     }
+}
 
-    /// Returns true if the kernel is certain to report the blocked connection as writable later.
-    pub(super) fn will_say_writable(&self, conn: usize) -> bool {
-        let conn = &self.conns[conn];
-        conn.edge_write || conn.write_blocked || conn.client_reset
+impl HasWorkers for World {
+    fn workers(&mut self) -> &mut Workers {
+        &mut self.workers
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn set_clock(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    fn is_wrong(&self, decision: Decision) -> bool {
+        self.wrong.contains(decision)
+    }
+
+    /// Records a fact about the clients or the kernel, if steps are recorded.
+    #[track_caller]
+    fn note(&mut self, fact: Fact) {
+        if let Some(record) = &mut self.record {
+            let source = std::panic::Location::caller();
+            record.push(TimedStep { at_ns: self.now_ns, step: Step::Fact(fact), source });
+        }
+    }
+
+    fn job_ns(&mut self) -> Option<u64> {
+        if self.fault("refused_job", 20) {
+            return None;
+        }
+        let is_late = self.fault("late_job", 60);
+        Some(if is_late { 200_000_000 + self.rng.below(60_000_000_000) } else { self.rng.below(3_000_000) })
+    }
+
+    fn task_ns(&mut self) -> Option<u64> {
+        if self.rng.chance(100) { None } else { Some(self.rng.below(30_000_000)) }
+    }
+
+    fn late_ns(&mut self) -> u64 {
+        0
     }
 }
 
 impl SimConn {
     /// Returns true if the client will act again.
     fn has_plans(&self) -> bool {
-        if self.client_reset {
+        if self.socket.client_end() == End::Reset || self.has_left {
             return false;
         }
-        let hears = self.reads && (!self.outbound.is_empty());
-        let speaks =
-            !self.server_closed && !self.client_fin && (!self.to_send.is_empty() || self.fin_when_sent);
-        let connects = !self.connected && !self.server_closed;
-        hears || speaks || connects || (self.manner == Manner::Vanisher && !self.server_closed)
+        let is_closed = self.socket.is_closed();
+        let hears = self.reads && self.socket.untaken() > 0;
+        // A client that does not know of the close yet sends its requests.
+        let speaks = self.socket.server_end() != End::Reset
+            && self.socket.client_end() == End::Open
+            && (!self.to_send.is_empty() || self.fin_when_sent);
+        let connects = !self.connected && !is_closed;
+        hears || speaks || connects || (self.manner == Manner::Vanisher && !is_closed)
     }
 
-    fn answers_taken(&self) -> usize {
-        answers_in(&self.taken)
+    /// Returns true if the last response that the client receives announces the close.
+    fn announces_close(&self) -> bool {
+        let bytes = self.all_output();
+        let Some(at) = memchr::memmem::rfind(&bytes, b"HTTP/1.1 ") else { return false };
+        let head = bytes[at..].split(|&byte| byte == b'\r').take_while(|line| *line != b"\n");
+        head.into_iter().any(|line| line == b"\nConnection: close")
+    }
+
+    /// Returns the bytes that the client has read, and those in transit to it.
+    fn all_output(&self) -> Vec<u8> {
+        self.taken.iter().copied().chain(self.socket.in_transit()).collect()
     }
 
     /// Counts responses that the client has read or that are in transit.
     fn answers_begun(&self) -> usize {
-        let begun: Vec<u8> = self.taken.iter().chain(&self.outbound).copied().collect();
-        answers_in(&begun)
+        answers_in(&self.all_output())
     }
 }
 

@@ -13,8 +13,8 @@ use crate::sim::scenario::world::{Client, World};
 
 /// Checks the loop after a turn. `client_of` returns the index of the client of a connection.
 pub(super) fn check<O: Observer>(reactor: &Reactor<ScriptOs, O>, world: &World) -> Result<(), String> {
-    if world.open != reactor.open() {
-        return Err(format!("{} sockets are open for {} slots", world.open, reactor.open()));
+    if world.listener.open() != reactor.open() {
+        return Err(format!("{} sockets are open for {} slots", world.listener.open(), reactor.open()));
     }
     for seen in reactor.look() {
         let at = client_of(&seen);
@@ -64,10 +64,7 @@ fn check_one(seen: &Look, client: &Client, world: &World) -> Result<(), &'static
     if seen.wants_input && client.socket.has_input() && !will_report {
         return Err("has unread input, and no event will report it");
     }
-    let has_job = world.waiting.iter().any(|job| job.id == seen.id)
-        || world.running.iter().any(|(_, job)| job.id == seen.id)
-        || world.inbox_edge
-        || world.look_ns.is_some();
+    let has_job = world.workers.work_for(seen.id) || world.inbox_event.will_come();
     if (seen.phase == Phase::Handling || seen.is_resting) && !has_job {
         return Err("waits for a result that nothing will deliver");
     }

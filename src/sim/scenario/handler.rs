@@ -7,6 +7,7 @@ use crate::handler::{Answer, Context, Handler};
 use crate::http::{Body, Request, Response, Status};
 use crate::sim::scenario::script::{Route, RouteBody, Work};
 use crate::sim::scenario::world::Shared;
+use crate::sim::workers::HasWorkers as _;
 use crate::sync::lock;
 
 /// Answers requests as the routes of a scenario say.

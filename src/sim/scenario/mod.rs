@@ -323,9 +323,9 @@ impl<'a> Run<'a> {
             steps: lock(&self.record).steps.len(),
             connections: connections.collect(),
             clients: clients.collect(),
-            backlog: world.backlog.iter().copied().collect(),
-            jobs_waiting: world.waiting.iter().map(|job| job.id).collect(),
-            jobs_running: world.running.iter().map(|(ends_ns, job)| (job.id, *ends_ns)).collect(),
+            backlog: world.listener.waiting().collect(),
+            jobs_waiting: world.workers.waiting().collect(),
+            jobs_running: world.workers.running().collect(),
             deadlines: self.reactor.deadlines_len(),
         }
     }

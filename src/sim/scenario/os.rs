@@ -3,7 +3,6 @@
 //! This file must not know what a correct response is.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,22 +10,19 @@ use crate::clock::{Instant, Now};
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::decision::{Decision, WrongDecisions};
 use crate::driver::stream::{FilePart, IfCold, SentFile, Stream};
-use crate::handler::continuation::{Continuation, Done, Inbox, Job, Ticket};
+use crate::handler::continuation::{Continuation, Inbox};
 use crate::handler::watch::Watched;
 use crate::http::open_file::Fd;
 use crate::http::send_queue::More;
-use crate::jobs::{self, JobQueue, Lane, Ran, RouteName, Spawn, StillBusy, Task, TicketState};
+use crate::jobs::JobQueue;
 use crate::reactor::os::{Os, OsEvent};
-use crate::shortage::EMFILE;
-use crate::sim::kernel::End;
-use crate::sim::scenario::world::{PendingJob, PendingWork, Shared, World};
+use crate::sim::kernel::{End, clocks};
+use crate::sim::scenario::world::{Shared, World};
+use crate::sim::workers::{HasWorkers as _, WorkerQueue, end_work};
 use crate::sync::lock;
 
 /// Duration of one turn without slow work, in nanoseconds.
 const TURN_NS: u64 = 1000;
-
-/// Within this time a loop that could not accept must try again.
-const RETRY_WITHIN: Duration = Duration::from_millis(100);
 
 /// Longest delay of a wake-up that a seed adds, in nanoseconds.
 const LATE_NS_MAX: u64 = 200_000;
@@ -47,33 +43,11 @@ impl ScriptOs {
         let inbox = Arc::new(Inbox::new(Box::new(move || lock(&bell).wake_up())));
         ScriptOs { world, origin, inbox, wrong }
     }
-
-    /// Ends the jobs that are due. Their results go through the inbox.
-    fn end_jobs(&mut self) {
-        loop {
-            let Some(job) = lock(&self.world).end_job() else { return };
-            let done = match job.work {
-                PendingWork::Job(job) => {
-                    catch_unwind(AssertUnwindSafe(job)).map_or(Done::Panicked, Done::Finished)
-                }
-                PendingWork::Task(task) => {
-                    drop(catch_unwind(AssertUnwindSafe(task)));
-                    Done::Woken
-                }
-            };
-            self.inbox.put(job.id, done);
-        }
-    }
 }
 
 /// Checks that clients in the queue of the listener will be accepted.
 fn check_backlog(world: &mut World, timeout: Option<Duration>) {
-    let comes_back = timeout.is_some_and(|wait| wait <= RETRY_WITHIN);
-    if world.listening
-        && !world.listener_edge
-        && !comes_back
-        && let Some(&at) = world.backlog.front()
-    {
+    if let Some(at) = world.listener.forgotten(timeout) {
         let name = world.clients[at].name.clone();
         world.note_symptom(|| format!("{name} waits to be accepted, and no event will report it"));
     }
@@ -90,7 +64,7 @@ impl Os for ScriptOs {
             timeout.map(|wait| world.now_ns.saturating_add(ns(wait)))
         };
         loop {
-            self.end_jobs();
+            end_work(&self.world, &self.inbox);
             let has_news = self.inbox.has_news();
             let mut world = lock(&self.world);
             world.look(has_news);
@@ -119,7 +93,7 @@ impl Os for ScriptOs {
     }
 
     fn now(&mut self) -> Now {
-        now_in(&self.world, self.origin)
+        clocks(lock(&self.world).now_ns, self.origin)
     }
 
     fn listeners(&self) -> usize {
@@ -127,19 +101,12 @@ impl Os for ScriptOs {
     }
 
     fn has_client(&mut self, _listener: usize) -> bool {
-        !lock(&self.world).backlog.is_empty()
+        lock(&self.world).listener.has_client()
     }
 
     fn accept(&mut self, _listener: usize) -> io::Result<(ScriptStream, Peer)> {
         let mut world = lock(&self.world);
-        if !world.listening || world.backlog.is_empty() {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        if world.open >= world.open_max {
-            return Err(io::Error::from_raw_os_error(EMFILE));
-        }
-        let Some(at) = world.backlog.pop_front() else { return Err(ErrorKind::WouldBlock.into()) };
-        world.open += 1;
+        let at = world.listener.accept()?;
         world.operations += 1;
         lock(&world.record).accepting = Some(at as u32);
         let wrong = self.wrong;
@@ -161,76 +128,17 @@ impl Os for ScriptOs {
 
     fn close_listeners(&mut self) {
         let mut world = lock(&self.world);
-        world.listening = false;
-        let left: Vec<usize> = world.backlog.drain(..).collect();
-        for at in left {
+        for at in world.listener.close() {
             world.clients[at].socket.server_closes(true);
         }
     }
 
     fn job_queue(&mut self) -> Box<dyn JobQueue<Continuation>> {
-        let (world, inbox) = (Arc::clone(&self.world), Arc::clone(&self.inbox));
-        Box::new(ScriptQueue { world, inbox })
+        Box::new(WorkerQueue::new(Arc::clone(&self.world), Arc::clone(&self.inbox)))
     }
 
     fn is_wrong(&self, decision: Decision) -> bool {
         self.wrong.contains(decision)
-    }
-}
-
-/// The workers of a scenario. A job that waits can be cancelled. One that has begun cannot, as in
-/// the pool of the server.
-#[derive(Clone)]
-struct ScriptQueue {
-    world: Shared,
-    inbox: Arc<Inbox>,
-}
-
-impl JobQueue<Continuation> for ScriptQueue {
-    fn submit(&mut self, id: ConnId, _lane: Lane, _route: RouteName, job: Job) -> Result<Ticket, Job> {
-        let mut world = lock(&self.world);
-        let takes_ns = std::mem::take(&mut world.job_takes_ns);
-        if world.wrong.contains(Decision::OffloadSlowWork) {
-            // The work is done at once, on the thread of the loop.
-            let now_ns = world.now_ns + takes_ns;
-            world.set_clock(now_ns);
-            drop(world);
-            return Ok(jobs::Ticket(TicketState::Done(job())));
-        }
-        if world.waiting.len() >= world.jobs_max {
-            return Err(job);
-        }
-        world.operations += 1;
-        world.waiting.push_back(PendingJob { id, takes_ns, work: PendingWork::Job(job) });
-        world.begin_jobs();
-        Ok(Ticket::pending())
-    }
-
-    fn cancel(&mut self, id: ConnId) -> Option<StillBusy> {
-        let mut world = lock(&self.world);
-        world.waiting.retain(|job| job.id != id);
-        world.running.iter().any(|(_, job)| job.id == id).then_some(StillBusy { route: None })
-    }
-
-    fn inbox(&self) -> &Arc<Inbox> {
-        &self.inbox
-    }
-
-    fn spawner(&self) -> Arc<dyn Spawn> {
-        Arc::new(self.clone())
-    }
-}
-
-impl Spawn for ScriptQueue {
-    fn run(&self, id: ConnId, _lane: Lane, task: Task) -> Ran {
-        let mut world = lock(&self.world);
-        world.waiting.push_back(PendingJob { id, takes_ns: 0, work: PendingWork::Task(task) });
-        world.begin_jobs();
-        Ran::Queued
-    }
-
-    fn detach(&self, lane: Lane, task: Task) {
-        let (Ran::Inline | Ran::Queued) = self.run(ConnId::new(0, 0), lane, task);
     }
 }
 
@@ -312,7 +220,7 @@ impl Stream for ScriptStream {
     }
 
     fn wall_clock(&mut self) -> Duration {
-        now_in(&self.world, self.origin).wall
+        clocks(lock(&self.world).now_ns, self.origin).wall
     }
 
     fn is_wrong(&self, decision: Decision) -> bool {
@@ -323,14 +231,9 @@ impl Stream for ScriptStream {
 impl Drop for ScriptStream {
     fn drop(&mut self) {
         let mut world = lock(&self.world);
-        world.open -= 1;
+        world.listener.closed();
         world.operations += 1;
         let client = &mut world.clients[self.at];
         client.socket.server_closes(client.resets_on_close);
     }
-}
-
-fn now_in(world: &Shared, origin: Instant) -> Now {
-    let passed = Duration::from_nanos(lock(world).now_ns);
-    Now { mono: origin + passed, wall: Duration::from_secs(1_700_000_000) + passed }
 }

@@ -8,18 +8,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use crate::config::INBOX_LOOK;
 use crate::conn_id::ConnId;
 use crate::driver::decision::{Decision, WrongDecisions};
 use crate::driver::outcome::Signal;
-use crate::handler::continuation::Job;
-use crate::jobs::Task;
 use crate::observe::step::Fact;
 use crate::reactor::os::OsEvent;
-use crate::sim::kernel::{End, KernelSocket};
+use crate::sim::kernel::{End, KernelListener, KernelSocket};
 use crate::sim::scenario::record::Record;
 use crate::sim::scenario::responses::Inbound;
 use crate::sim::scenario::script::{Action, ClientScript, Does, Fault, Scenario, When};
+use crate::sim::workers::{HasWorkers, InboxEvent, Workers};
 use crate::sim::world::Rng;
 use crate::sync::lock;
 
@@ -140,48 +138,20 @@ impl Client {
     }
 }
 
-/// Work of a connection for a worker.
-pub(super) struct PendingJob {
-    pub(super) id: ConnId,
-    pub(super) takes_ns: u64,
-    pub(super) work: PendingWork,
-}
-
-pub(super) enum PendingWork {
-    Job(Job),
-    Task(Task),
-}
-
-impl std::fmt::Debug for PendingJob {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "job of {} for {} ns", self.id, self.takes_ns)
-    }
-}
-
 /// Everything that the server does not own.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) now_ns: u64,
     pub(super) until_ns: Option<u64>,
     pub(super) clients: Vec<Client>,
-    pub(super) backlog: VecDeque<usize>,
-    pub(super) listener_edge: bool,
-    pub(super) listening: bool,
-    pub(super) open: usize,
-    pub(super) open_max: usize,
-    pub(super) workers: usize,
-    pub(super) jobs_max: usize,
+    pub(super) listener: KernelListener,
+    pub(super) workers: Workers,
     /// Largest number of connections that one poll reports. The others are reported by the next.
     events_per_poll: usize,
-    /// Jobs that no worker has begun, and jobs under way with the time when they end.
-    pub(super) waiting: VecDeque<PendingJob>,
-    pub(super) running: Vec<(u64, PendingJob)>,
     /// Duration of the job that the handler submits next.
     pub(super) job_takes_ns: u64,
-    pub(super) inbox_edge: bool,
-    pub(super) wake_ups_failing: u32,
-    /// When the operating system checks the inbox without a wake-up.
-    pub(super) look_ns: Option<u64>,
+    pub(super) inbox_event: InboxEvent,
+    wake_ups_failing: u32,
     signals: VecDeque<(u64, Signal)>,
     faults: VecDeque<(u64, Fault)>,
     chance: Chance,
@@ -235,20 +205,12 @@ impl World {
             now_ns: 0,
             until_ns: scenario.until_ns,
             clients,
-            backlog: VecDeque::new(),
-            listener_edge: false,
-            listening: true,
-            open: 0,
-            open_max: scenario.sockets_max,
-            workers: scenario.workers,
-            jobs_max: scenario.limits.jobs_max,
+            listener: KernelListener::new(scenario.sockets_max),
+            workers: Workers::new(scenario.workers, scenario.limits.jobs_max),
             events_per_poll: scenario.limits.events_per_poll.max(1),
-            waiting: VecDeque::new(),
-            running: Vec::new(),
             job_takes_ns: 0,
-            inbox_edge: false,
+            inbox_event: InboxEvent::default(),
             wake_ups_failing: 0,
-            look_ns: None,
             signals: signals.into(),
             faults: faults.into(),
             chance,
@@ -288,17 +250,6 @@ impl World {
         &mut self.chance
     }
 
-    /// Sets the clock of the world and of its record.
-    pub(super) fn set_clock(&mut self, now_ns: u64) {
-        self.now_ns = now_ns;
-        lock(&self.record).now_ns = now_ns;
-    }
-
-    /// Records a fact about the clients or the kernel.
-    pub(super) fn note(&self, fact: Fact) {
-        lock(&self.record).note(fact);
-    }
-
     /// Notes the first thing that went wrong outside the loop.
     pub(super) fn note_symptom(&mut self, text: impl FnOnce() -> String) {
         if self.symptom.is_none() {
@@ -309,16 +260,16 @@ impl World {
     /// Returns when something will happen without the server and without a timeout.
     pub(super) fn next_due(&self) -> Option<u64> {
         let clients = self.clients.iter().filter_map(Client::due);
-        let jobs = self.running.iter().map(|(at, _)| *at);
         let signals = self.signals.front().map(|(at, _)| *at);
         let faults = self.faults.front().map(|(at, _)| *at);
-        clients.chain(jobs).chain(signals).chain(faults).chain(self.look_ns).min()
+        let results = self.workers.next_end().into_iter().chain(self.inbox_event.look_ns());
+        clients.chain(results).chain(signals).chain(faults).min()
     }
 
     /// True if the next poll has an event already.
     pub(super) fn has_events(&self) -> bool {
-        self.listener_edge
-            || self.inbox_edge
+        self.listener.is_pending()
+            || self.inbox_event.is_pending()
             || self.clients.iter().any(|client| client.id.is_some() && client.socket.has_report())
     }
 
@@ -426,10 +377,7 @@ impl World {
             Does::Connects => {
                 self.clients[at].is_connected = true;
                 self.note(Fact::Connects(number));
-                if self.listening {
-                    self.backlog.push_back(at);
-                    self.listener_edge = true;
-                } else {
+                if !self.listener.connect(at) {
                     self.clients[at].socket.server_closes(true);
                 }
             }
@@ -478,19 +426,13 @@ impl World {
                 break;
             }
             if let Some(report) = client.socket.take_report(level) {
-                events.push(OsEvent::Ready {
-                    id,
-                    readable: report.readable,
-                    writable: report.writable,
-                    read_closed: report.read_closed,
-                    hung_up: report.hung_up,
-                });
+                events.push(report.event(id));
             }
         }
-        if std::mem::take(&mut self.listener_edge) {
+        if self.listener.take_event() {
             events.push(OsEvent::Listener(0));
         }
-        if std::mem::take(&mut self.inbox_edge) {
+        if self.inbox_event.take() {
             events.push(OsEvent::Inbox);
         }
         while self.signals.front().is_some_and(|(at, _)| *at <= self.now_ns) {
@@ -503,45 +445,59 @@ impl World {
         }
     }
 
-    /// Lets idle workers begin the jobs that wait longest.
-    pub(super) fn begin_jobs(&mut self) {
-        while self.running.len() < self.workers {
-            let Some(job) = self.waiting.pop_front() else { return };
-            let ends_ns = self.now_ns + job.takes_ns + self.chance().below(DELAY_NS_MAX);
-            self.note(Fact::JobBegins(job.id));
-            self.running.push((ends_ns, job));
-        }
-    }
-
-    /// Removes and returns the work that ends first, if it has ended.
-    pub(super) fn end_job(&mut self) -> Option<PendingJob> {
-        self.begin_jobs();
-        let first = self.running.iter().enumerate().min_by_key(|(at, (ends_ns, _))| (*ends_ns, *at));
-        let at = first.filter(|(_, (ends_ns, _))| *ends_ns <= self.now_ns).map(|(at, _)| at)?;
-        let (_, job) = self.running.remove(at);
-        self.note(Fact::JobEnds(job.id));
-        Some(job)
-    }
-
     /// Wakes the loop for its results, or fails as the scenario requests.
     pub(super) fn wake_up(&mut self) -> io::Result<()> {
         if self.wake_ups_failing > 0 {
             self.wake_ups_failing -= 1;
             self.note(Fact::WakeUpFails);
-            self.look_ns.get_or_insert(self.now_ns.saturating_add(INBOX_LOOK.as_nanos() as u64));
+            self.inbox_event.fail(self.now_ns);
             return Err(io::ErrorKind::Interrupted.into());
         }
-        (self.look_ns, self.inbox_edge) = (None, true);
+        self.inbox_event.wake();
         Ok(())
     }
 
-    /// Checks the inbox without a wake-up, once a second.
+    /// Looks into the inbox without a wake-up, once a second.
     pub(super) fn look(&mut self, has_news: bool) {
-        if !has_news {
-            self.look_ns = None;
-        } else if self.look_ns.is_some_and(|look_ns| look_ns <= self.now_ns) {
+        if self.inbox_event.look(has_news, self.now_ns) {
             self.note(Fact::InboxChecked);
-            (self.look_ns, self.inbox_edge) = (None, true);
         }
+    }
+}
+
+impl HasWorkers for World {
+    fn workers(&mut self) -> &mut Workers {
+        &mut self.workers
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Sets the clock of the world and of its record.
+    fn set_clock(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        lock(&self.record).now_ns = now_ns;
+    }
+
+    fn is_wrong(&self, decision: Decision) -> bool {
+        self.wrong.contains(decision)
+    }
+
+    fn note(&mut self, fact: Fact) {
+        lock(&self.record).note(fact);
+    }
+
+    fn job_ns(&mut self) -> Option<u64> {
+        self.operations += 1;
+        Some(std::mem::take(&mut self.job_takes_ns))
+    }
+
+    fn task_ns(&mut self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn late_ns(&mut self) -> u64 {
+        self.chance().below(DELAY_NS_MAX)
     }
 }
