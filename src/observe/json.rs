@@ -133,10 +133,10 @@ fn turn_end(object: &mut Object, end: &TurnEnd) {
 
 fn write_event(object: &mut Object, event: Event) {
     match event {
-        Event::Ready { id, readable, writable, read_closed, hung_up } => {
+        Event::Ready { id, ready } => {
             object.text("kind", "ready").text("id", &id.to_string());
-            object.flag("readable", readable).flag("writable", writable);
-            object.flag("read_closed", read_closed).flag("hung_up", hung_up);
+            object.flag("readable", ready.readable).flag("writable", ready.writable);
+            object.flag("read_closed", ready.read_closed).flag("hung_up", ready.hung_up);
         }
         Event::Watched(id) => _ = object.text("kind", "watched").text("id", &format!("w{id}")),
         Event::Listener(number) => _ = object.text("kind", "listener").number("listener", number.into()),

@@ -228,6 +228,20 @@ impl TurnPhase {
     }
 }
 
+/// Readiness of a socket, as a poll reports it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SocketReport {
+    /// Bytes, the end of input, or an error can be read.
+    pub readable: bool,
+    /// A write would take bytes or fail at once.
+    pub writable: bool,
+    /// The peer has shut its sending side, or has sent an urgent byte (tcp(7)). A read stops before
+    /// either, so a short read does not mean that the socket is drained.
+    pub read_closed: bool,
+    /// Both sides are shut: nothing that is sent arrives.
+    pub hung_up: bool,
+}
+
 /// An event, as the kernel reported it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
@@ -235,14 +249,8 @@ pub enum Event {
     Ready {
         /// Name of the connection, which may be closed already.
         id: ConnId,
-        /// Bytes, the end of input, or an error can be read.
-        readable: bool,
-        /// A write would take bytes or fail at once.
-        writable: bool,
-        /// The peer has shut its sending side.
-        read_closed: bool,
-        /// Both sides are shut.
-        hung_up: bool,
+        /// Readiness of its socket.
+        ready: SocketReport,
     },
     /// Readiness of a watched object.
     Watched(WatchId),

@@ -124,13 +124,13 @@ fn about(phase: TurnPhase) -> &'static str {
 
 fn write_event(f: &mut Formatter<'_>, event: Event) -> fmt::Result {
     match event {
-        Event::Ready { id, readable, writable, read_closed, hung_up } => {
+        Event::Ready { id, ready } => {
             write!(f, "event {id}: ")?;
             let flags = [
-                (readable, "readable"),
-                (writable, "writable"),
-                (read_closed, "read-closed"),
-                (hung_up, "hung-up"),
+                (ready.readable, "readable"),
+                (ready.writable, "writable"),
+                (ready.read_closed, "read-closed"),
+                (ready.hung_up, "hung-up"),
             ];
             let mut before = "";
             for (_, flag) in flags.iter().filter(|(is_set, _)| *is_set) {

@@ -20,6 +20,7 @@ use crate::handler::continuation::{Continuation, Inbox, Pool};
 use crate::handler::watch::{Ready, Watched};
 use crate::http::send_queue::More;
 use crate::jobs::JobQueue;
+use crate::observe::step::SocketReport;
 use crate::reactor::os::{Os, OsEvent};
 
 /// Slot of the token for the inbox. Generation 0 marks tokens that are not connections.
@@ -164,15 +165,15 @@ impl Os for MioOs {
             }
             let id = ConnId::from_token(token);
             if id.generation() != 0 {
-                events.push(OsEvent::Ready {
-                    id,
+                let ready = SocketReport {
                     // A hang-up or an error can come without the readable bit.
                     readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                     writable: event.is_writable() || event.is_write_closed() || event.is_error(),
                     // A read stops before an urgent byte, as it does before the end of input.
                     read_closed: event.is_read_closed() || event.is_error() || event.is_priority(),
                     hung_up: event.is_write_closed(),
-                });
+                };
+                events.push(OsEvent::Ready { id, ready });
                 continue;
             }
             match id.slot() as u32 {

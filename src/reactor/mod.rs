@@ -286,7 +286,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Notes the readiness of each event and passes the connection to the batch.
     fn pump_ready(&mut self) {
         for at in 0..self.events.len() {
-            let OsEvent::Ready { id, readable, writable, read_closed, hung_up } = self.events[at] else {
+            let OsEvent::Ready { id, ready: report } = self.events[at] else {
                 if let OsEvent::Listener(listener) = self.events[at] {
                     self.listeners.ready(listener);
                 }
@@ -298,12 +298,12 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 continue;
             };
             let ready = &mut slot.client.ready;
-            ready.readable |= readable;
-            ready.writable |= writable;
-            ready.read_closed |= read_closed;
+            ready.readable |= report.readable;
+            ready.writable |= report.writable;
+            ready.read_closed |= report.read_closed;
             // No peer is left to receive the response that is being made.
             let is_served_for = matches!(slot.client.phase(), Phase::Handling | Phase::Streaming);
-            if hung_up && (is_served_for || slot.client.is_waiting()) {
+            if report.hung_up && (is_served_for || slot.client.is_waiting()) {
                 self.close(id, CloseReason::PeerReset);
                 continue;
             }
@@ -313,7 +313,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 self.carried.push(id);
                 continue;
             }
-            self.admit(id, readable);
+            self.admit(id, report.readable);
         }
         self.finish_batch();
     }

@@ -15,6 +15,7 @@ use crate::driver::stream::Stream;
 use crate::handler::continuation::Continuation;
 use crate::handler::watch::{Ready, Watched};
 use crate::jobs::JobQueue;
+use crate::observe::step::SocketReport;
 
 /// An event of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +24,8 @@ pub enum OsEvent {
     Ready {
         /// Name of the connection, which may be closed already.
         id: ConnId,
-        /// Bytes, the end of input, or an error can be read.
-        readable: bool,
-        /// A write would take bytes or fail at once.
-        writable: bool,
-        /// The peer has shut its sending side, or has sent an urgent byte (tcp(7)). A read stops
-        /// before either, so a short read does not mean that the socket is drained.
-        read_closed: bool,
-        /// Both sides are shut: nothing that is sent arrives.
-        hung_up: bool,
+        /// Readiness of its socket.
+        ready: SocketReport,
     },
     /// Readiness of a watched object.
     Watched {

@@ -32,9 +32,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
 /// Converts an event to the record of it.
 fn reported(event: &OsEvent) -> Event {
     match *event {
-        OsEvent::Ready { id, readable, writable, read_closed, hung_up } => {
-            Event::Ready { id, readable, writable, read_closed, hung_up }
-        }
+        OsEvent::Ready { id, ready } => Event::Ready { id, ready },
         OsEvent::Watched { id, ready: _ } => Event::Watched(id),
         OsEvent::Listener(number) => Event::Listener(number as u32),
         OsEvent::Inbox => Event::Inbox,

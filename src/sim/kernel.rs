@@ -10,8 +10,7 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use crate::clock::{Instant, Now};
-use crate::conn_id::ConnId;
-use crate::reactor::os::OsEvent;
+use crate::observe::step::SocketReport;
 use crate::shortage::EMFILE;
 
 /// Within this time a loop that could not accept must try again, because no event reports slots or
@@ -130,7 +129,7 @@ pub struct KernelSocket {
     reset_reported: bool,
     server_end: End,
     is_registered: bool,
-    pending: Report,
+    pending: SocketReport,
     /// True if a write found no room: an event follows when there is room again.
     write_blocked: bool,
 }
@@ -148,31 +147,6 @@ pub enum End {
     Reset,
 }
 
-/// Readiness that the next poll reports.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Bytes, the end of input or an error can be read.
-    pub readable: bool,
-    /// There is room to write again.
-    pub writable: bool,
-    /// The client has shut its side.
-    pub read_closed: bool,
-    /// Nothing that is sent arrives.
-    pub hung_up: bool,
-}
-
-impl Report {
-    /// Makes the event of a poll.
-    pub(super) fn event(self, id: ConnId) -> OsEvent {
-        let Report { readable, writable, read_closed, hung_up } = self;
-        OsEvent::Ready { id, readable, writable, read_closed, hung_up }
-    }
-
-    fn is_any(self) -> bool {
-        self.readable || self.writable || self.read_closed || self.hung_up
-    }
-}
-
 impl KernelSocket {
     /// Creates a connection that the client has opened and the server has not accepted.
     #[must_use]
@@ -185,7 +159,7 @@ impl KernelSocket {
             reset_reported: false,
             server_end: End::Open,
             is_registered: false,
-            pending: Report::default(),
+            pending: SocketReport::default(),
             write_blocked: false,
         }
     }
@@ -216,14 +190,14 @@ impl KernelSocket {
 
     /// Returns the readiness that the next poll reports.
     #[must_use]
-    pub fn pending(&self) -> Report {
+    pub fn pending(&self) -> SocketReport {
         self.pending
     }
 
     /// True if the next poll reports this connection.
     #[must_use]
     pub fn has_report(&self) -> bool {
-        self.is_registered && self.pending.is_any() && !self.is_closed()
+        self.is_registered && self.pending != SocketReport::default() && !self.is_closed()
     }
 
     /// True if there is room for bytes from the client.
@@ -294,7 +268,7 @@ impl KernelSocket {
         self.client_end = End::Reset;
         self.to_server.clear();
         self.to_client.clear();
-        self.pending = Report { readable: true, writable: true, read_closed: true, hung_up: true };
+        self.pending = SocketReport { readable: true, writable: true, read_closed: true, hung_up: true };
     }
 
     /// Takes at most `most` bytes for the client. After a write that found no room, an event
@@ -313,7 +287,7 @@ impl KernelSocket {
     pub fn register(&mut self) {
         self.is_registered = true;
         let is_over = self.client_end != End::Open;
-        self.pending = Report {
+        self.pending = SocketReport {
             readable: !self.to_server.is_empty() || is_over,
             writable: !self.write_blocked,
             read_closed: is_over,
@@ -323,7 +297,7 @@ impl KernelSocket {
 
     /// Takes the readiness that a poll reports. `level` reports input as long as it is unread, as
     /// level-triggered polling does.
-    pub fn take_report(&mut self, level: bool) -> Option<Report> {
+    pub fn take_report(&mut self, level: bool) -> Option<SocketReport> {
         if level && self.has_input() {
             self.pending.readable = true;
         }
@@ -332,7 +306,7 @@ impl KernelSocket {
         }
         let pending = std::mem::take(&mut self.pending);
         let is_over = self.client_end != End::Open;
-        Some(Report {
+        Some(SocketReport {
             // A closed side is part of every report.
             readable: pending.readable || pending.read_closed,
             writable: pending.writable,

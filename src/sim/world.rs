@@ -12,7 +12,7 @@ use crate::conn_id::{ConnId, WatchId};
 use crate::driver::decision::{Decision, WrongDecisions};
 use crate::driver::outcome::Signal;
 use crate::handler::watch::Ready;
-use crate::observe::step::{Fact, Step, TimedStep};
+use crate::observe::step::{Fact, SocketReport, Step, TimedStep};
 use crate::reactor::os::OsEvent;
 use crate::sim::coverage::Coverage;
 use crate::sim::kernel::{End, KernelListener, KernelSocket};
@@ -408,8 +408,8 @@ impl World {
                 self.coverage.note("fault", "spurious_event");
                 conn.socket.report_spuriously();
             }
-            if let Some(report) = conn.socket.take_report(level) {
-                events.push(report.event(id));
+            if let Some(ready) = conn.socket.take_report(level) {
+                events.push(OsEvent::Ready { id, ready });
             }
         }
         self.take_watched(events);
@@ -434,13 +434,8 @@ impl World {
         if !self.old_ids.is_empty() && self.fault("stale_event", 20) {
             let pick = self.rng.below(self.old_ids.len() as u64) as usize;
             let id = self.old_ids[pick];
-            events.push(OsEvent::Ready {
-                id,
-                readable: true,
-                writable: true,
-                read_closed: false,
-                hung_up: false,
-            });
+            let ready = SocketReport { readable: true, writable: true, ..SocketReport::default() };
+            events.push(OsEvent::Ready { id, ready });
         }
         for at in (1..events.len()).rev() {
             events.swap(at, self.rng.below(at as u64 + 1) as usize);

@@ -9,7 +9,8 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
-use whirligig::inside::sim::kernel::{End, KernelSocket, Report};
+use whirligig::inside::observe::step::SocketReport;
+use whirligig::inside::sim::kernel::{End, KernelSocket};
 
 /// Capacity of the simulated socket in bytes.
 const CAPACITY: usize = 1000;
@@ -44,9 +45,9 @@ impl Real {
     }
 
     /// Collects events until `until` holds, or until the time is over.
-    fn report(&mut self, wait: Duration, until: impl Fn(Report) -> bool) -> Option<Report> {
+    fn report(&mut self, wait: Duration, until: impl Fn(SocketReport) -> bool) -> Option<SocketReport> {
         let mut events = Events::with_capacity(8);
-        let mut all: Option<Report> = None;
+        let mut all: Option<SocketReport> = None;
         let mut left = wait;
         loop {
             let step = left.min(POLL_STEP);
@@ -96,11 +97,11 @@ impl Both {
     }
 
     /// Checks that both kernels report this, in one event or several.
-    fn reports(&mut self, what: impl Fn(Report) -> bool) -> Report {
+    fn reports(&mut self, what: impl Fn(SocketReport) -> bool) -> SocketReport {
         let sim = self.sim.take_report(false).expect("the simulated kernel reports nothing");
         assert!(what(sim), "the simulated kernel reports {sim:?}");
         // The event is awaited that has everything the simulated one has.
-        let covers = |real: Report| {
+        let covers = |real: SocketReport| {
             (real.readable || !sim.readable)
                 && (real.writable || !sim.writable)
                 && (real.read_closed || !sim.read_closed)

@@ -261,7 +261,7 @@ impl Collector {
             Step::Register { .. } => 5,
             Step::Event(event) => {
                 // An event about room in the socket is no request that waits.
-                self.ready_events += u32::from(matches!(event, Event::Ready { readable: true, .. }));
+                self.ready_events += u32::from(matches!(event, Event::Ready { ready, .. } if ready.readable));
                 // Results of jobs belong to connections; the wake-up itself belongs to none.
                 self.is_foreign |= matches!(event, Event::Listener(_) | Event::Watched(_) | Event::Signal(_));
                 return;

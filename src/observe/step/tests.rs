@@ -28,10 +28,7 @@ fn turns() -> Vec<Step> {
 fn events() -> Vec<Step> {
     let ready = |readable, writable, read_closed, hung_up| Event::Ready {
         id: ID,
-        readable,
-        writable,
-        read_closed,
-        hung_up,
+        ready: SocketReport { readable, writable, read_closed, hung_up },
     };
     let events = [
         ready(true, true, true, true),

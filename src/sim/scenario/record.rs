@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::conn_id::ConnId;
 use crate::http::Phase;
 use crate::observe::StepSink;
-use crate::observe::step::{Fact, Step, TimedStep};
-use crate::sim::kernel::{End, Report};
+use crate::observe::step::{Fact, SocketReport, Step, TimedStep};
+use crate::sim::kernel::End;
 use crate::sync::lock;
 
 /// Largest number of steps that are kept. A run that makes more has failed long before.
@@ -122,7 +122,7 @@ pub struct ClientState {
     /// The server's side.
     pub server_end: End,
     /// Readiness that the next poll reports.
-    pub pending: Report,
+    pub pending: SocketReport,
     /// Number of complete responses that the client has received.
     pub responses: usize,
     /// Bytes that the client has received.

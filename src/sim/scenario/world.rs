@@ -425,8 +425,8 @@ impl World {
             if events.len() >= self.events_per_poll {
                 break;
             }
-            if let Some(report) = client.socket.take_report(level) {
-                events.push(report.event(id));
+            if let Some(ready) = client.socket.take_report(level) {
+                events.push(OsEvent::Ready { id, ready });
             }
         }
         if self.listener.take_event() {

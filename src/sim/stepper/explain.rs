@@ -5,8 +5,8 @@
 use crate::conn_id::ConnId;
 use crate::http::CloseReason;
 use crate::observe::step::{
-    DeadlineFound, Event, Fact, Holder, Name, ResultKind, Step, Stop, Transfer, TurnPhase, TurnStart,
-    WaitUntil,
+    DeadlineFound, Event, Fact, Holder, Name, ResultKind, SocketReport, Step, Stop, Transfer, TurnPhase,
+    TurnStart, WaitUntil,
 };
 use crate::sim::scenario::Received;
 use crate::sim::stepper::recording::Recording;
@@ -186,19 +186,19 @@ fn phase_begins(phase: TurnPhase) -> &'static str {
 
 fn event_sentence(run: &Recording, event: Event) -> String {
     match event {
-        Event::Ready { id, hung_up: true, .. } => {
+        Event::Ready { id, ready: SocketReport { hung_up: true, .. } } => {
             format!("The kernel reports that the connection {} is over: both sides are shut.", run.named(id))
         }
-        Event::Ready { id, read_closed: true, .. } => format!(
+        Event::Ready { id, ready: SocketReport { read_closed: true, .. } } => format!(
             "The kernel reports that the client of {} has shut its side. Its bytes, if any are left, come before the \
              end of input.",
             run.named(id)
         ),
-        Event::Ready { id, readable: true, .. } => format!(
+        Event::Ready { id, ready: SocketReport { readable: true, .. } } => format!(
             "The kernel reports once that {} has something to read. It does not report these bytes again.",
             run.named(id)
         ),
-        Event::Ready { id, writable: true, .. } => {
+        Event::Ready { id, ready: SocketReport { writable: true, .. } } => {
             format!("The kernel reports once that the socket of {} has room for bytes.", run.named(id))
         }
         Event::Ready { id, .. } => format!("The kernel reports {} without a reason.", run.named(id)),

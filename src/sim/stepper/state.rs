@@ -7,8 +7,8 @@
 use crate::conn_id::ConnId;
 use crate::driver::decision::Decision;
 use crate::http::CloseReason;
-use crate::observe::step::{Event, Fact, Name, Step, Stop, Transfer};
-use crate::sim::kernel::{End, Report};
+use crate::observe::step::{Event, Fact, Name, SocketReport, Step, Stop, Transfer};
+use crate::sim::kernel::End;
 use crate::sim::scenario::{ConnectionState, Snapshot};
 use crate::sim::stepper::recording::{Moment, Recording, note_inbox};
 
@@ -74,7 +74,7 @@ pub struct Socket {
     /// The server's side.
     pub server_end: End,
     /// Readiness that the next poll reports.
-    pub pending: Report,
+    pub pending: SocketReport,
 }
 
 impl State {
@@ -108,7 +108,7 @@ impl State {
             untaken: 0,
             client_end: End::Open,
             server_end: End::Open,
-            pending: Report::default(),
+            pending: SocketReport::default(),
         };
         State {
             position: 0,
@@ -188,14 +188,14 @@ impl State {
         note_inbox(&mut self.inbox, &step);
         match step {
             Step::Fact(fact) => self.apply_fact(run, at, fact, next),
-            Step::Event(Event::Ready { id, readable, writable, read_closed, .. }) => {
+            Step::Event(Event::Ready { id, ready }) => {
                 if let Some(socket) = self.socket_of(run, id) {
-                    socket.pending = Report::default();
+                    socket.pending = SocketReport::default();
                 }
                 if let Some(connection) = self.connection_mut(id) {
-                    connection.is_readable |= readable;
-                    connection.is_writable |= writable;
-                    connection.is_read_closed |= read_closed;
+                    connection.is_readable |= ready.readable;
+                    connection.is_writable |= ready.writable;
+                    connection.is_read_closed |= ready.read_closed;
                 }
             }
             Step::Read(moved) => self.apply_read(run, moved),
@@ -347,7 +347,8 @@ impl Socket {
             Fact::Resets(_) => {
                 self.client_end = End::Reset;
                 (self.unread, self.untaken) = (0, 0);
-                self.pending = Report { readable: true, writable: true, read_closed: true, hung_up: true };
+                self.pending =
+                    SocketReport { readable: true, writable: true, read_closed: true, hung_up: true };
             }
             _ => {}
         }
@@ -356,7 +357,7 @@ impl Socket {
     /// Registers the socket with the poll: readiness that exists already is reported.
     fn register(&mut self) {
         let is_over = self.client_end != End::Open;
-        self.pending = Report {
+        self.pending = SocketReport {
             readable: self.unread > 0 || is_over,
             writable: true,
             read_closed: is_over,

@@ -5,9 +5,9 @@
 //! in the lines, and the code that shows a line escapes them.
 
 use crate::conn_id::ConnId;
-use crate::observe::step::{Step, TurnPhase};
+use crate::observe::step::{SocketReport, Step, TurnPhase};
 use crate::sim::bugs::BUGS;
-use crate::sim::kernel::{End, Report};
+use crate::sim::kernel::End;
 use crate::sim::scenario::{Scenario, all};
 use crate::sim::stepper::command::HELP;
 use crate::sim::stepper::explain::{is_remarkable, sentence};
@@ -311,7 +311,7 @@ pub(super) fn end_name(end: End) -> &'static str {
 }
 
 /// Writes the readiness that a poll will report.
-pub(super) fn report_text(report: Report) -> String {
+pub(super) fn report_text(report: SocketReport) -> String {
     let flags = [
         (report.readable, "readable"),
         (report.writable, "writable"),

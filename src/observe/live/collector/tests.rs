@@ -6,7 +6,7 @@ use crate::config::Limits;
 use crate::http::Phase;
 use crate::http::head::{FieldSlots, parse};
 use crate::observe::live::{Seen, WaitsFor};
-use crate::observe::step::{ResultKind, Transfer, WaitUntil};
+use crate::observe::step::{ResultKind, SocketReport, Transfer, WaitUntil};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,9 +44,8 @@ impl Loop {
         };
         self.step(Step::TurnStart { turn, waited_ns: 5 });
         for &id in ready {
-            let flags = (true, false, false, false);
-            let (readable, writable, read_closed, hung_up) = flags;
-            self.step(Step::Event(Event::Ready { id, readable, writable, read_closed, hung_up }));
+            let ready = SocketReport { readable: true, ..SocketReport::default() };
+            self.step(Step::Event(Event::Ready { id, ready }));
         }
         work(self);
         let took_ns = self.now_ns - began_ns;
