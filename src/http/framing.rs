@@ -18,6 +18,18 @@ pub enum Content {
     Chunked,
 }
 
+impl Content {
+    /// Returns the number of bytes that follow; `None` if it is not known before the end.
+    #[must_use]
+    pub fn length(self) -> Option<u64> {
+        match self {
+            Content::None => Some(0),
+            Content::Length(bytes) => Some(bytes),
+            Content::Chunked => None,
+        }
+    }
+}
+
 /// Values of the headers that decide framing and persistence, gathered in one pass.
 #[derive(Default)]
 pub(super) struct Framing<'b> {

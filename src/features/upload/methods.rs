@@ -75,11 +75,7 @@ fn put(
     cx: &mut Context<'_>,
 ) -> Answer {
     let resume_headers = ResumeHeaders::of(request);
-    let bytes = match request.content() {
-        Content::None => Some(0),
-        Content::Length(bytes) => Some(bytes),
-        Content::Chunked => None,
-    };
+    let bytes = request.content().length();
     let checked = check_put(&write_request, request, &resume_headers, bytes)
         .and_then(|()| write_request.acquire_permit(cx));
     let permit = match checked {
@@ -264,11 +260,7 @@ fn append(
     cx: &mut Context<'_>,
 ) -> Answer {
     let resume_headers = ResumeHeaders::of(request);
-    let bytes = match request.content() {
-        Content::None => Some(0),
-        Content::Length(bytes) => Some(bytes),
-        Content::Chunked => None,
-    };
+    let bytes = request.content().length();
     let checked = check_append(&write_request, request, &resume_headers, bytes).and_then(|offset| {
         Ok((offset, find(partials, &write_request, token)?, write_request.acquire_permit(cx)?))
     });
