@@ -15,6 +15,7 @@ mod fate;
 mod file;
 mod hint;
 mod manual;
+mod processors;
 mod progress;
 mod setting;
 mod show;

@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 
 use clap::{ArgAction, Parser, value_parser};
 
 use crate::cli::args::Surroundings;
 use crate::cli::exit::Exit;
+use crate::cli::processors::on_all_processors;
 use crate::cli::progress::Progress;
 use crate::cli::tool::{Tool, parsed, print};
 use crate::sim::{Coverage, Failure, Record, Simulation, Steps};
@@ -90,10 +90,8 @@ fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit>
         }
         result
     } else {
-        let mut progress = Progress::new(count, "seeds", surroundings.stderr_is_terminal && count > 1);
-        let result = run_seeds(from, count, &mut progress);
-        progress.end();
-        let result = result?;
+        let progress = Progress::new(count, "seeds", surroundings.stderr_is_terminal && count > 1);
+        let result = run_seeds(from, count, progress)?;
         print(&if args.json { result.json() } else { result.text() })?;
         result
     };
@@ -175,44 +173,25 @@ fn with_steps(seed: u64) -> Result<(Ran, Option<Record>), Exit> {
 
 /// Runs seeds on all processors. After a failure, only the seeds before the failed one are run, so
 /// that the first seed that fails is found.
-fn run_seeds(from: u64, count: u64, progress: &mut Progress) -> Result<Ran, Exit> {
-    let next = AtomicU64::new(0);
+fn run_seeds(from: u64, count: u64, progress: Progress) -> Result<Ran, Exit> {
     let failed_at = AtomicU64::new(u64::MAX);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let mut ran = Ran { from, count, coverage: Coverage::default(), failed: None };
     let mut broken = None;
-    std::thread::scope(|scope| {
-        let (results, received) = mpsc::channel();
-        for _ in 0..workers {
-            let (results, next, failed_at) = (results.clone(), &next, &failed_at);
-            scope.spawn(move || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count || number > failed_at.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let result = run_seed(from + number, Steps::Dropped);
-                    if !matches!(result, Ok(Ok(_))) {
-                        failed_at.fetch_min(number, Ordering::Relaxed);
-                    }
-                    if results.send((from + number, result)).is_err() {
-                        return;
-                    }
-                }
-            });
+    let run_numbered = |number| {
+        let result = run_seed(from + number, Steps::Dropped);
+        if !matches!(result, Ok(Ok(_))) {
+            failed_at.fetch_min(number, Ordering::Relaxed);
         }
-        drop(results);
-        for (done, (seed, result)) in (1..).zip(received) {
-            progress.show(done);
-            match result {
-                Ok(Ok(coverage)) => ran.coverage.add(&coverage),
-                Ok(Err(failure)) if ran.failed.as_ref().is_none_or(|(first, _)| seed < *first) => {
-                    ran.failed = Some((seed, failure.what));
-                }
-                Ok(Err(_)) => {}
-                Err(exit) => broken = Some(exit),
-            }
+        result
+    };
+    let is_needed = |number| number <= failed_at.load(Ordering::Relaxed);
+    on_all_processors(count, is_needed, run_numbered, progress, |number, result| match result {
+        Ok(Ok(coverage)) => ran.coverage.add(&coverage),
+        Ok(Err(failure)) if ran.failed.as_ref().is_none_or(|(first, _)| from + number < *first) => {
+            ran.failed = Some((from + number, failure.what));
         }
+        Ok(Err(_)) => {}
+        Err(exit) => broken = Some(exit),
     });
     broken.map_or(Ok(ran), Err)
 }

@@ -6,14 +6,13 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 use clap::{ArgAction, Parser, Subcommand, value_parser};
 
 use crate::cli::args::Surroundings;
 use crate::cli::exit::Exit;
 use crate::cli::fate::{FateArgs, fate};
+use crate::cli::processors::on_all_processors;
 use crate::cli::progress::Progress;
 use crate::cli::sim::keep_panics_quiet;
 use crate::cli::tool::{Tool, parsed, print};
@@ -266,31 +265,18 @@ type Task<'a, T> = Box<dyn Fn() -> std::io::Result<T> + Send + Sync + 'a>;
 
 /// Runs tasks on all processors. Returns the results in the order of the tasks.
 fn run_tasks<T: Send>(tasks: &[Task<'_, T>], unit: &'static str, is_terminal: bool) -> Result<Vec<T>, Exit> {
-    let mut progress = Progress::new(tasks.len() as u64, unit, is_terminal);
-    let next = AtomicUsize::new(0);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut results: Vec<(usize, std::io::Result<T>)> = Vec::with_capacity(tasks.len());
-    std::thread::scope(|scope| {
-        let (done, received) = mpsc::channel();
-        for _ in 0..workers {
-            let (done, next) = (done.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(task) = tasks.get(at) else { return };
-                    if done.send((at, task())).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(done);
-        for result in received {
-            results.push(result);
-            progress.show(results.len() as u64);
-        }
-    });
-    progress.end();
+    let progress = Progress::new(tasks.len() as u64, unit, is_terminal);
+    let mut results: Vec<(u64, std::io::Result<T>)> = Vec::with_capacity(tasks.len());
+    let run = |number: u64| tasks[number as usize]();
+    on_all_processors(
+        tasks.len() as u64,
+        |_| true,
+        run,
+        progress,
+        |number, result| {
+            results.push((number, result));
+        },
+    );
     results.sort_by_key(|(at, _)| *at);
     let results: std::io::Result<Vec<T>> = results.into_iter().map(|(_, result)| result).collect();
     results.map_err(|error| Exit::runtime("cannot prepare a simulation", error, "try again"))
