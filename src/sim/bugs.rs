@@ -89,8 +89,8 @@ pub const BUGS: [Bug; Decision::ALL.len()] = [
         "silence-after-exhaustion",
         Decision::RetryAfterExhaustion,
         "After an accept without a free descriptor, the listener counts as drained.",
-        "Tolerate EMFILE (Too many open files)",
-        "https://github.com/dom96/httpbeast/pull/27",
+        "low ulimit -n causes stop of accepting of any connection",
+        "https://github.com/boostorg/beast/issues/3010",
     ),
     bug(
         "deadline-not-removed",
@@ -124,8 +124,8 @@ pub const BUGS: [Bug; Decision::ALL.len()] = [
         "lost-wake-up",
         Decision::TakeAllResults,
         "One wake-up delivers one result, although several have gathered.",
-        "async: uv_async_cb is not called",
-        "https://github.com/libuv/libuv/issues/1460",
+        "[Bugfix] Drain RDMA async event queue on each epoll wakeup",
+        "https://github.com/kvcache-ai/Mooncake/pull/3236",
     ),
     bug(
         "level-trigger",
