@@ -147,7 +147,7 @@ pub(super) struct Args {
     #[arg(help_heading = "Logging", long, value_name = "FORM", hide_possible_values = true)]
     #[arg(value_enum, default_value_t = LogFormat::Common, env = "WHIRLIGIG_LOG_FORMAT", hide_env = true)]
     pub(super) log_format: LogFormat,
-    /// Log more to standard error; -vv logs one line per turn of the loop, -vvv every step
+    /// Log more to standard error; the reactor logs each turn with -vv, each step with -vvv
     #[arg(help_heading = "Logging", short, long, action = ArgAction::Count)]
     #[arg(env = "WHIRLIGIG_VERBOSE", hide_env = true)]
     pub(super) verbose: u8,

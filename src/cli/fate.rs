@@ -12,12 +12,12 @@ use clap::{ArgAction, Args};
 use crate::cli::args::Surroundings;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
-use crate::cli::step::{Paint, WIDTH, opened};
-use crate::cli::tool::print;
+use crate::cli::step::{Paint, choice, opened};
+use crate::cli::tool::{WIDTH, print};
 use crate::clock::read_clocks;
 use crate::sim::fate::{FUTURES, FateLine, Point, failing_futures};
 use crate::sim::scenario::{Run, Setup, Symptom};
-use crate::sim::stepper::{Choice, Command, Line, Session};
+use crate::sim::stepper::{Command, Line, Session};
 
 /// Longest search.
 const SEARCH_MAX: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ pub(super) struct FateArgs {
 
 pub(super) fn fate(word: &str, args: &FateArgs, surroundings: &Surroundings) -> Result<ExitCode, Exit> {
     let usage = |message: String| Exit::tool_usage(word, &message);
-    let choice = Choice::new(args.bug.as_deref(), args.seed, args.set.clone()).map_err(usage)?;
+    let choice = choice(word, args.bug.as_deref(), args.seed, &args.set)?;
     let mut session = opened(word, &args.scenario, choice)?;
     let Some(symptom) = session.run().report.symptom.clone() else {
         return Err(usage(does_not_fail(&session)));

@@ -77,6 +77,15 @@ pub(super) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     })
 }
 
+/// Returns the message about a name that does not exist: the name that was probably meant, or else
+/// all names.
+pub(super) fn unknown(what: &str, typed: &str, known: &[&str]) -> String {
+    match nearest(typed, known) {
+        Some(similar) => format!("{what}: did you mean '{similar}'?"),
+        None => format!("{what}; allowed: {}", known.join(", ")),
+    }
+}
+
 /// Length from which a name may differ in two letters. `--open` is not a misspelt `--port`.
 const LONG_NAME_LETTERS: usize = 8;
 
@@ -111,6 +120,14 @@ mod tests {
         ] {
             assert_eq!(suggestion(typed).as_deref(), Some(meant), "{typed}");
         }
+    }
+
+    #[test]
+    fn a_message_has_the_near_name_or_all() {
+        let known = ["read-once", "lost-wake-up"];
+        let message = |typed| unknown("unknown bug", typed, &known);
+        assert_eq!(message("lost-wakeup"), "unknown bug: did you mean 'lost-wake-up'?");
+        assert_eq!(message("nix"), "unknown bug; allowed: read-once, lost-wake-up");
     }
 
     #[test]

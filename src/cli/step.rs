@@ -13,10 +13,12 @@ use clap::{ArgAction, Parser};
 
 use crate::cli::args::Surroundings;
 use crate::cli::exit::Exit;
+use crate::cli::hint;
 use crate::cli::sim::keep_panics_quiet;
-use crate::cli::tool::{Tool, parsed, print, print_more};
+use crate::cli::tool::{Tool, WIDTH, parsed, print, print_more, unknown_bug, wrapped};
 use crate::cli::value::Color;
 use crate::log::escape_control;
+use crate::sim::bugs::Bug;
 use crate::sim::scenario::{Scenario, all, embedded};
 use crate::sim::stepper::{Choice, Kind, Line, Session, scenario_json, scenario_lines};
 
@@ -24,9 +26,6 @@ use crate::sim::stepper::{Choice, Kind, Line, Session, scenario_json, scenario_l
 pub(super) const TOOL: Tool = Tool { word: WORD, noun: "the stepper", run };
 
 const WORD: &str = "step";
-
-/// Columns of the output. Terminals have at least as many.
-pub(super) const WIDTH: usize = 80;
 
 /// Largest line of commands, in bytes.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -100,7 +99,7 @@ fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit>
         return Ok(ExitCode::SUCCESS);
     };
     keep_panics_quiet();
-    let choice = Choice::new(args.bug.as_deref(), args.seed, args.set.clone()).map_err(usage)?;
+    let choice = choice(WORD, args.bug.as_deref(), args.seed, &args.set)?;
     let session = opened(WORD, name, choice)?;
     if args.hash {
         print(&(if args.json { session.hash_json() } else { session.hash_line() } + "\n"))?;
@@ -116,6 +115,19 @@ fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit>
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the choices for a run.
+pub(super) fn choice(
+    word: &str,
+    bug: Option<&str>,
+    seed: Option<u64>,
+    sets: &[String],
+) -> Result<Choice, Exit> {
+    if let Some(name) = bug.filter(|name| *name != "none" && Bug::named(name).is_none()) {
+        return Err(Exit::tool_usage(word, &unknown_bug(name, "none")));
+    }
+    Choice::new(bug, seed, sets.to_vec()).map_err(|message| Exit::tool_usage(word, &message))
 }
 
 /// Runs the scenario of the program with this name, or else the one in this file, or opens a link.
@@ -138,8 +150,10 @@ fn scenario(word: &str, name: &OsString) -> Result<Scenario, Exit> {
     let path = Path::new(name);
     if !path.exists() {
         let name: String = name.to_string_lossy().chars().take(80).collect();
-        let message = format!("no scenario and no file '{name}'; allowed: {}, or a file", names());
-        return Err(Exit::tool_usage(word, &message));
+        let (scenarios, what) = (all(), format!("no scenario and no file '{name}'"));
+        let known: Vec<&str> =
+            scenarios.iter().map(|scenario| &*scenario.name).chain(["or a file"]).collect();
+        return Err(Exit::tool_usage(word, &hint::unknown(&what, &name, &known)));
     }
     Scenario::read(path).map_err(|error| Exit::tool_usage(word, &error.to_string()))
 }
@@ -206,6 +220,11 @@ fn step(mut session: Session, args: &StepArgs, is_interactive: bool, paint: Pain
                 show(HINT)?;
                 continue;
             }
+            "?" | "help" if was_asking => {
+                show(GUESS_HELP)?;
+                is_asking = true;
+                continue;
+            }
             number if was_asking && number.bytes().all(|byte| byte.is_ascii_digit()) => format!("g {number}"),
             commands => commands.to_owned(),
         };
@@ -236,6 +255,12 @@ fn step(mut session: Session, args: &StepArgs, is_interactive: bool, paint: Pain
 const HINT: &str = "\
 t: next turn   n: next step   b: back   s: state   u stale: to a stale name
 w 0.1: holders of a name   l: source   bug: break it   ?: all commands   q: quit
+";
+
+/// The answer to `?` where a guess is due.
+const GUESS_HELP: &str = "\
+A number is your guess. The end of the run compares it with the answer.
+Enter skips the guess; any command skips it too; q quits.
 ";
 
 fn prompt(session: &Session, is_asking: bool) -> String {
@@ -297,42 +322,9 @@ impl Paint {
     }
 }
 
-/// Breaks a line at spaces. Words that are wider than a line are not broken.
-fn wrapped(text: &str, indent: usize, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut rest = text.to_owned();
-    while rest.chars().count() > width {
-        let end = rest.char_indices().nth(width).map_or(rest.len(), |(at, _)| at);
-        let lead = rest.len() - rest.trim_start().len();
-        let at = if rest[end..].starts_with(' ') { Some(end) } else { rest[..end].rfind(' ') };
-        // Not a space of its indent.
-        let Some(at) = at.filter(|at| *at > lead.max(indent)) else { break };
-        let tail = format!("{:indent$}{}", "", rest[at..].trim_start());
-        rest.truncate(at);
-        lines.push(rest.trim_end().to_owned());
-        rest = tail;
-    }
-    lines.push(rest);
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_wrapped_at_spaces_and_keep_their_indent() {
-        let text = format!("   12  {}", "word ".repeat(40));
-        let lines = wrapped(text.trim_end(), 7, WIDTH);
-        assert!(lines.len() > 2 && lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
-        assert!(lines[1].starts_with("       word"), "{lines:?}");
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(words(&lines.join(" ")), words(&text));
-        let long = "x".repeat(200);
-        assert_eq!(wrapped(&long, 4, WIDTH), std::slice::from_ref(&long));
-        assert_eq!(wrapped(&"ä".repeat(100), 0, WIDTH).len(), 1);
-        assert_eq!(wrapped("", 3, WIDTH), [""]);
-    }
 
     #[test]
     fn control_characters_are_escaped_and_colours_are_optional() {

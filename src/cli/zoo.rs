@@ -15,7 +15,7 @@ use crate::cli::fate::{FateArgs, fate};
 use crate::cli::processors::on_all_processors;
 use crate::cli::progress::Progress;
 use crate::cli::sim::keep_panics_quiet;
-use crate::cli::tool::{Tool, parsed, print};
+use crate::cli::tool::{Tool, WIDTH, parsed, print, unknown_bug, wrapped};
 use crate::observe::Object;
 use crate::sim::bugs::{BUGS, Bug};
 use crate::sim::scenario::{Scenario, all};
@@ -73,7 +73,7 @@ enum Command {
         /// Name of the bug, or all
         name: String,
         /// Number of seeds for each scenario and for the simulator
-        #[arg(long, value_name = "N", default_value_t = 500, value_parser = value_parser!(u64).range(..=SEEDS_MAX))]
+        #[arg(long, value_name = "N", default_value_t = 500, value_parser = value_parser!(u64).range(1..=SEEDS_MAX))]
         seeds: u64,
         /// Print one JSON object for each bug
         #[arg(long)]
@@ -93,7 +93,7 @@ enum Command {
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Number of seeds for each scenario and for the simulator
-        #[arg(long, value_name = "N", default_value_t = 5000, value_parser = value_parser!(u64).range(..=SEEDS_MAX))]
+        #[arg(long, value_name = "N", default_value_t = 5000, value_parser = value_parser!(u64).range(1..=SEEDS_MAX))]
         seeds: u64,
     },
 }
@@ -118,12 +118,16 @@ fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit>
 }
 
 fn list() -> String {
-    let mut out = String::new();
-    for bug in &BUGS {
-        let _ = writeln!(out, "{}\n    {}", bug.name, bug.does);
-        let _ = writeln!(out, "    as in \"{}\"\n    {}", bug.report.title, bug.report.url);
-    }
-    out
+    BUGS.iter().map(|bug| format!("{}\n{}", bug.name, about(bug))).collect()
+}
+
+/// Returns the lines below the name of a bug: its wrong decision and its public report.
+fn about(bug: &Bug) -> String {
+    let report = &bug.report;
+    let gloss = report.gloss.map(|gloss| format!(" ({gloss})")).unwrap_or_default();
+    let lines = [bug.does.to_owned(), format!("as in \"{}\"{gloss}", report.title), report.url.to_owned()];
+    let lines = lines.iter().flat_map(|line| wrapped(&format!("    {line}"), 4, WIDTH));
+    lines.map(|line| line + "\n").collect()
 }
 
 /// Returns the bug with this name, or each bug if the name is `all`.
@@ -131,10 +135,8 @@ fn bugs_named(name: &str) -> Result<&'static [Bug], Exit> {
     if name == "all" {
         return Ok(&BUGS);
     }
-    Bug::named(name).map(std::slice::from_ref).ok_or_else(|| {
-        let names = BUGS.map(|bug| bug.name).join(", ");
-        Exit::tool_usage(WORD, &format!("unknown bug '{name}'; allowed: {names}, all"))
-    })
+    let bug = Bug::named(name).map(std::slice::from_ref);
+    bug.ok_or_else(|| Exit::tool_usage(WORD, &unknown_bug(name, "all")))
 }
 
 /// Effect of a bug on one scenario, or on the simulator.
@@ -169,8 +171,7 @@ fn run_bug(bug: &'static Bug, seeds: u64, is_terminal: bool) -> Result<Vec<Found
 
 /// Returns the scenarios in which a bug fails as a table.
 fn table(bug: &Bug, seeds: u64, found: Vec<Found>) -> String {
-    let mut out = format!("{}: {}\n", bug.name, bug.does);
-    let _ = writeln!(out, "    as in \"{}\"\n    {}", bug.report.title, bug.report.url);
+    let mut out = format!("{}\n{}", bug.name, about(bug));
     let _ = writeln!(out, "{:<24} {:>6}  first symptom", "scenario", format!("of {seeds}"));
     let mut green = 0;
     for Found { scenario, failed, symptom } in found {
@@ -180,7 +181,9 @@ fn table(bug: &Bug, seeds: u64, found: Vec<Found>) -> String {
         }
         let name = scenario.as_deref().unwrap_or("(the simulator)");
         let symptom = symptom.as_deref().unwrap_or("none as written");
-        let _ = writeln!(out, "{name:<24} {failed:>6}  {symptom}");
+        for line in wrapped(&format!("{name:<24} {failed:>6}  {symptom}"), 33, WIDTH) {
+            let _ = writeln!(out, "{line}");
+        }
     }
     let _ = writeln!(out, "{green} other scenarios stay green.\n");
     out
@@ -287,11 +290,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_has_each_bug_with_its_report() {
+    fn the_list_has_each_bug_with_its_report_in_80_columns() {
         let list = list();
+        assert!(list.lines().all(|line| line.chars().count() <= WIDTH), "{list}");
+        let words = list.split_whitespace().collect::<Vec<_>>().join(" ");
         for bug in &BUGS {
-            assert!(list.contains(&format!("{}\n    {}\n", bug.name, bug.does)), "{}", bug.name);
-            assert!(list.contains(bug.report.title) && list.contains(bug.report.url));
+            assert!(
+                list.contains(&format!("{}\n    ", bug.name)) && words.contains(bug.does),
+                "{}",
+                bug.name
+            );
+            assert!(words.contains(bug.report.title) && words.contains(bug.report.url), "{}", bug.name);
+            assert!(bug.report.title.is_ascii() || bug.report.gloss.is_some(), "{}", bug.report.title);
         }
     }
 

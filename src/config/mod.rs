@@ -403,7 +403,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Log lines about the turns of a loop. Both kinds also measure the activities of the loop.
+/// Log lines about the turns of a loop. Both kinds also measure the activities of the loop. The
+/// threads model has no turns and ignores this setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnLines {
     /// None.

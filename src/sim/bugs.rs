@@ -23,6 +23,8 @@ pub struct Bug {
 pub struct PublicReport {
     /// Title, as the project wrote it.
     pub title: &'static str,
+    /// English meaning of a title in another language.
+    pub gloss: Option<&'static str>,
     /// Address.
     pub url: &'static str,
 }
@@ -32,6 +34,12 @@ impl Bug {
     #[must_use]
     pub const fn wrong(&self) -> WrongDecisions {
         WrongDecisions::NONE.with(self.decision)
+    }
+
+    /// Adds the English meaning of the title of its report.
+    const fn meaning(mut self, gloss: &'static str) -> Self {
+        self.report.gloss = Some(gloss);
+        self
     }
 
     /// Returns the bug with this name.
@@ -112,7 +120,8 @@ pub const BUGS: [Bug; Decision::ALL.len()] = [
         "Bytes that did not fit into the socket are dropped.",
         "关于sendInLoop中EAGAIN的处理",
         "https://github.com/Allenxuxu/gev/issues/60",
-    ),
+    )
+    .meaning("on the handling of EAGAIN in sendInLoop"),
     bug(
         "close-without-linger",
         Decision::LingerBeforeClose,
@@ -150,7 +159,7 @@ const fn bug(
     title: &'static str,
     url: &'static str,
 ) -> Bug {
-    Bug { name, decision, does, report: PublicReport { title, url } }
+    Bug { name, decision, does, report: PublicReport { title, gloss: None, url } }
 }
 
 #[cfg(test)]

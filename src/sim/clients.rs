@@ -71,7 +71,11 @@ pub(super) fn add_client(world: &Shared, ids: &mut u64) {
     let pause = rng.below(20_000_000);
     conn.next_action_ns = world.now_ns + 1 + pause;
     if let Some(record) = &mut world.record {
-        record.plans.push(format!("{:?}, requests {:?}", conn.manner, conn.script));
+        let requests = match conn.script.is_empty() {
+            true => "no requests".to_owned(),
+            false => format!("requests {}", conn.script.join(", ")),
+        };
+        record.plans.push(format!("{:?}, {requests}", conn.manner));
     }
     world.conns.push(conn);
 }
@@ -108,8 +112,8 @@ fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
                 // A small response precedes the one that fails, and is usually still queued at that
                 // time.
                 let first = id + (1 << 18);
-                let line = format!("GET /now/{first}/5 HTTP/1.1");
-                conn.to_send.extend(format!("{line}\r\nHost: sim\r\n\r\n").bytes());
+                let line = format!("GET /now/{first}/5");
+                conn.to_send.extend(format!("{line} HTTP/1.1\r\nHost: sim\r\n\r\n").bytes());
                 conn.script.push(line);
                 conn.expected.push(Expected { id: first, ..ok(Content::Pattern(5)) });
                 let torn = format!("GET /torn/{id}/{} HTTP/1.1\r\nHost: sim\r\n\r\n", len.min(300));
@@ -139,7 +143,7 @@ fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
     };
     let last = expected.last;
     let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    conn.script.push(String::from_utf8_lossy(line).into_owned());
+    conn.script.push(String::from_utf8_lossy(line).trim_end_matches(" HTTP/1.1").to_owned());
     conn.to_send.extend(bytes);
     conn.expected.push(expected);
     last

@@ -156,6 +156,8 @@ fn wrong_words_lead_to_one_line_with_the_allowed_ones() {
         (&["stale-answer"], "t zz\n", "unknown command 'zz'; allowed: n, e, t, b, T"),
         (&["stale-answer"], "bug nix\n", "allowed: none, no-generations"),
         (&["stale-answer", "--bug", "nix"], "", "allowed: none, no-generations"),
+        (&["stale-answer", "--bug", "no-generation"], "", "did you mean 'no-generations'?"),
+        (&["stale-awnser"], "", "no scenario and no file 'stale-awnser': did you mean 'stale-answer'?"),
         (&["stale-answer", "--set", "nix=1"], "", "allowed: connections_max"),
         (&["stale-answer", "--seed", "x"], "", "'x'"),
         (&["stale-answer", "--print", "--hash"], "", "--hash"),
@@ -208,6 +210,20 @@ fn the_step_that_decides_a_failing_run_is_found() {
     }
 }
 
+#[test]
+fn the_zoo_refuses_wrong_arguments_in_one_line() {
+    for (args, part) in [
+        ("run lost-wakeup", "unknown bug 'lost-wakeup': did you mean 'lost-wake-up'?"),
+        ("run nix", "unknown bug 'nix'; allowed: all, no-generations"),
+        ("run all --seeds 0", "invalid value '0' for '--seeds <N>': 0 is not in 1..=1000000"),
+        ("check --seeds 0", "invalid value '0' for '--seeds <N>': 0 is not in 1..=1000000"),
+    ] {
+        let refused = run(bare_command().arg("zoo").args(args.split(' ')));
+        assert!(refused.code == Some(2) && refused.err.contains(part), "{args}: {}", refused.err);
+        assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
+    }
+}
+
 /// Types lines into a terminal and prints all that it shows.
 const TERMINAL: &str = r#"
 import os, pty, select, sys
@@ -227,7 +243,7 @@ for key in sys.argv[3].split("|"):
     start = len(shown)
     os.write(master, key.encode() + b"\n")
     if key != "q":
-        wait_for(b"> ", start)
+        wait_for((b"> ", b"to skip: "), start)
 try:
     while piece := os.read(master, 4096):
         shown += piece
@@ -241,11 +257,12 @@ sys.stdout.buffer.write(shown)
 fn a_terminal_gets_the_question_prompts_and_colours() {
     let Some(python) = program(&["python3"], REQUIRED) else { return };
     let mut command = Command::new(python);
-    command.args(["-c", TERMINAL]).arg(binary()).args(["step", "3|t|zz||b|q"]).env_remove("NO_COLOR");
+    command.args(["-c", TERMINAL]).arg(binary()).args(["step", "?|3|t|zz||b|q"]).env_remove("NO_COLOR");
     let shown = run(&mut command);
     assert_eq!(shown.code, Some(0), "{}", shown.err);
     for part in [
         "Your guess, 1 to 4, or Enter to skip: ",
+        "Enter skips the guess",
         "Your guess: nobody.",
         "step 0 of ",
         "turn 1> ",

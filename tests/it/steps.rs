@@ -183,6 +183,8 @@ fn a_seed_prints_what_happened_or_its_steps() {
     {
         assert!(text.out.contains(part), "{part}");
     }
+    let plan = text.out.lines().find(|line| line.contains(", requests ")).unwrap();
+    assert!(!plan.contains(['[', '"']), "{plan}");
     assert!(sim("--seed 7 --steps").out == text.out, "the steps of a seed are always the same");
     assert!(sim("--seed 8 --steps").out != text.out);
     let json = sim("--seed 7 --steps --json");

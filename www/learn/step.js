@@ -131,7 +131,7 @@ function showSwitches() {
   at("batch").value = valueOfSet("batch");
   at("budget").value = valueOfSet("budget");
   const bug = bugs.find(({ name }) => name === state.bug);
-  at("bug-about").replaceChildren(...(bug ? [`${bug.what} A public report of this mistake: `, draw.h("a", { href: bug.url }, bug.title), "."] : ["This is the real loop."]));
+  at("bug-about").replaceChildren(...(bug ? [`${bug.what} A public report of this mistake: `, draw.h("a", { href: bug.url }, bug.title), bug.gloss ? ` (${bug.gloss}).` : "."] : ["This is the real loop."]));
   for (const option of at("bug").options) {
     const breaks = scenario().bugs?.some((one) => one.bug === option.value && one.fails);
     if (option.value !== "none") option.textContent = breaks ? `${option.value} (fails here)` : option.value;

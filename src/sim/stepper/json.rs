@@ -57,6 +57,9 @@ pub fn bugs_json() -> String {
         let mut object = Object::new();
         object.text("name", bug.name).text("what", bug.does);
         object.text("title", bug.report.title).text("url", bug.report.url);
+        if let Some(gloss) = bug.report.gloss {
+            object.text("gloss", gloss);
+        }
         object.end()
     }))
 }
