@@ -1,8 +1,9 @@
 //! Black-box tests. Each starts the program as its users do and talks to it over sockets, on both
 //! models.
 //!
-//! No test knows how the server works. Each area has one file. `harness`, `wire` and `docroot` are
-//! shared tools. `WHIRLIGIG_TEST_BINARY=PATH cargo test --test it` tests another build.
+//! No test knows how the server works. Each area has a file or a folder. `harness`, `wire` and
+//! `docroot` are shared tools. `WHIRLIGIG_TEST_BINARY=PATH cargo test --test it` tests another
+//! build.
 
 #![expect(
     clippy::unwrap_used,

@@ -117,8 +117,8 @@ fn cited_tests(document: &str) -> Vec<(&str, &str)> {
         |name: &str| name.chars().all(|char| char.is_ascii_lowercase() || "_0123456789".contains(char));
     let spans = document.split('`').skip(1).step_by(2);
     spans
-        .filter_map(|span| span.split_once("::"))
-        .filter(|(area, name)| is_name(area) && is_name(name))
+        .filter_map(|span| span.rsplit_once("::"))
+        .filter(|(area, name)| area.split("::").all(is_name) && is_name(name))
         .collect()
 }
 
@@ -135,7 +135,8 @@ fn tests_named_in_the_claims_exist() {
     let cited = cited_tests(&claims);
     assert!(cited.len() > 55, "{cited:?}");
     for (area, name) in cited {
-        let text = fs::read_to_string(home().join(format!("tests/it/{area}.rs"))).unwrap_or_default();
+        let file = area.replace("::", "/");
+        let text = fs::read_to_string(home().join(format!("tests/it/{file}.rs"))).unwrap_or_default();
         assert!(
             text.contains(&format!("\nfn {name}() {{\n")),
             "docs/claims.md names {area}::{name}, which is no test"
