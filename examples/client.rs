@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use whirligig::client::jar::{Jar, Place};
+use whirligig::client::jar::{Jar, RequestUri};
 use whirligig::client::reply::{ReplyEvent, ReplyHead, ReplyReader};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -71,15 +71,15 @@ impl Client {
         Ok(client)
     }
 
-    fn place<'a>(host: &'a str, path: &'a str) -> Place<'a> {
-        Place { host: host.rsplit_once(':').map_or(host, |(host, _)| host), path, secure: false }
+    fn uri<'a>(host: &'a str, path: &'a str) -> RequestUri<'a> {
+        RequestUri { host: host.rsplit_once(':').map_or(host, |(host, _)| host), path, secure: false }
     }
 
     /// Appends the next request to the output. Returns false if there is none.
     fn ask_next(&mut self) -> bool {
         let Some((method, path, form)) = self.steps.pop_front() else { return false };
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.host);
-        if let Some(cookies) = self.jar.field(Client::place(&self.host, &path), now()) {
+        if let Some(cookies) = self.jar.field(Client::uri(&self.host, &path), now()) {
             head += &format!("Cookie: {cookies}\r\n");
         }
         if method == "POST" {
@@ -159,7 +159,7 @@ impl Client {
         let head = self.head.take().ok_or("content without a head")?;
         let (method, path) = std::mem::take(&mut self.asked);
         for set_cookie in head.all("set-cookie") {
-            self.jar.store(Client::place(&self.host, &path), set_cookie, now());
+            self.jar.store(Client::uri(&self.host, &path), set_cookie, now());
         }
         let content = std::mem::take(&mut self.content);
         let first = String::from_utf8_lossy(&content).lines().next().unwrap_or_default().to_owned();

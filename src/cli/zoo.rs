@@ -31,8 +31,8 @@ const WORD: &str = "zoo";
 /// Largest number of seeds of one call.
 const SEEDS_MAX: u64 = 1_000_000;
 
-/// Seeds of one task of a check. Smaller tasks share the processors better.
-const SEEDS_OF_A_TASK: u64 = 250;
+/// Seeds of one piece of work of a check. Smaller pieces share the processors better.
+const SEEDS_OF_A_PIECE: u64 = 250;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -152,9 +152,9 @@ struct Found {
 /// Runs every scenario with a bug, and last the simulator.
 fn run_bug(bug: &'static Bug, seeds: u64, is_terminal: bool) -> Result<Vec<Found>, Exit> {
     let scenarios = all();
-    let tasks: Vec<Task<'_, Found>> = scenarios
+    let pieces: Vec<Piece<'_, Found>> = scenarios
         .iter()
-        .map(|scenario| -> Task<'_, Found> {
+        .map(|scenario| -> Piece<'_, Found> {
             Box::new(move || {
                 let Effect { scenario, failed, symptom, .. } = effect(bug, scenario, seeds);
                 let symptom = symptom.map(|symptom| symptom.to_string());
@@ -164,9 +164,9 @@ fn run_bug(bug: &'static Bug, seeds: u64, is_terminal: bool) -> Result<Vec<Found
         .chain([Box::new(move || {
             let (failed, symptom) = found_by_simulator(bug, seeds)?;
             Ok(Found { scenario: None, failed, symptom })
-        }) as Task<'_, Found>])
+        }) as Piece<'_, Found>])
         .collect();
-    run_tasks(&tasks, "scenarios", is_terminal)
+    run_pieces(&pieces, "scenarios", is_terminal)
 }
 
 /// Returns the scenarios in which a bug fails as a table.
@@ -214,16 +214,16 @@ fn object(bug: &Bug, seeds: u64, found: Vec<Found>) -> String {
 /// Prints one line for each scenario, bug and seed, and for each run without a seed.
 fn hashes(seeds: u64, is_terminal: bool) -> Result<ExitCode, Exit> {
     let scenarios = all();
-    let mut tasks: Vec<Task<'_, String>> = Vec::new();
+    let mut pieces: Vec<Piece<'_, String>> = Vec::new();
     for scenario in &scenarios {
         for bug in std::iter::once(None).chain(BUGS.iter().map(Some)) {
-            tasks.push(Box::new(move || {
+            pieces.push(Box::new(move || {
                 let setups = std::iter::once(None).chain((1..=seeds).map(Some));
                 Ok(setups.map(|seed| hash_line(scenario, bug, seed) + "\n").collect())
             }));
         }
     }
-    print(&run_tasks(&tasks, "tasks", is_terminal)?.concat())?;
+    print(&run_pieces(&pieces, "tasks", is_terminal)?.concat())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -234,21 +234,21 @@ fn check(files: &[PathBuf], seeds: u64, is_terminal: bool) -> Result<ExitCode, E
         own.collect::<Result<_, _>>().map_err(|error| Exit::tool_usage(WORD, &error.to_string()))?;
     let is_own = !own.is_empty();
     let scenarios = if is_own { own } else { all() };
-    let mut tasks: Vec<Task<'_, Vec<String>>> = Vec::new();
+    let mut pieces: Vec<Piece<'_, Vec<String>>> = Vec::new();
     for scenario in &scenarios {
-        tasks.push(Box::new(move || Ok(check_script(scenario))));
+        pieces.push(Box::new(move || Ok(check_script(scenario))));
     }
-    for from in (1..=seeds).step_by(SEEDS_OF_A_TASK as usize) {
-        let range = from..(from + SEEDS_OF_A_TASK).min(seeds + 1);
+    for from in (1..=seeds).step_by(SEEDS_OF_A_PIECE as usize) {
+        let range = from..(from + SEEDS_OF_A_PIECE).min(seeds + 1);
         for scenario in &scenarios {
             let range = range.clone();
-            tasks.push(Box::new(move || Ok(check_seeds(scenario, range.clone()).into_iter().collect())));
+            pieces.push(Box::new(move || Ok(check_seeds(scenario, range.clone()).into_iter().collect())));
         }
         if !is_own {
-            tasks.push(Box::new(move || Ok(check_simulator(range.clone())?.into_iter().collect())));
+            pieces.push(Box::new(move || Ok(check_simulator(range.clone())?.into_iter().collect())));
         }
     }
-    let errors: Vec<String> = run_tasks(&tasks, "tasks", is_terminal)?.into_iter().flatten().collect();
+    let errors: Vec<String> = run_pieces(&pieces, "tasks", is_terminal)?.into_iter().flatten().collect();
     if errors.is_empty() {
         let and_simulator = if is_own { "" } else { " and the simulator" };
         print(&format!(
@@ -264,15 +264,19 @@ fn check(files: &[PathBuf], seeds: u64, is_terminal: bool) -> Result<ExitCode, E
 }
 
 /// A piece of work for one processor.
-type Task<'a, T> = Box<dyn Fn() -> std::io::Result<T> + Send + Sync + 'a>;
+type Piece<'a, T> = Box<dyn Fn() -> std::io::Result<T> + Send + Sync + 'a>;
 
-/// Runs tasks on all processors. Returns the results in the order of the tasks.
-fn run_tasks<T: Send>(tasks: &[Task<'_, T>], unit: &'static str, is_terminal: bool) -> Result<Vec<T>, Exit> {
-    let progress = Progress::new(tasks.len() as u64, unit, is_terminal);
-    let mut results: Vec<(u64, std::io::Result<T>)> = Vec::with_capacity(tasks.len());
-    let run = |number: u64| tasks[number as usize]();
+/// Runs pieces on all processors. Returns the results in the order of the pieces.
+fn run_pieces<T: Send>(
+    pieces: &[Piece<'_, T>],
+    unit: &'static str,
+    is_terminal: bool,
+) -> Result<Vec<T>, Exit> {
+    let progress = Progress::new(pieces.len() as u64, unit, is_terminal);
+    let mut results: Vec<(u64, std::io::Result<T>)> = Vec::with_capacity(pieces.len());
+    let run = |number: u64| pieces[number as usize]();
     on_all_processors(
-        tasks.len() as u64,
+        pieces.len() as u64,
         |_| true,
         run,
         progress,

@@ -13,17 +13,17 @@ use crate::http::date::{month_of, unix_secs_of};
 ///
 /// ```
 /// use std::time::Duration;
-/// use whirligig::client::jar::{Jar, Place};
+/// use whirligig::client::jar::{Jar, RequestUri};
 ///
 /// let mut jar = Jar::new();
 /// let now = Duration::from_secs(100);
-/// let place = Place { host: "a.test", path: "/in/x", secure: false };
-/// jar.store(place, b"id=1; Path=/; Max-Age=10; HttpOnly", now);
-/// jar.store(place, b"deep=2", now);
-/// assert_eq!(jar.field(place, now).as_deref(), Some("deep=2; id=1"));
-/// assert_eq!(jar.field(Place { path: "/", ..place }, now).as_deref(), Some("id=1"));
-/// assert_eq!(jar.field(Place { host: "b.test", ..place }, now), None);
-/// assert_eq!(jar.field(Place { path: "/", ..place }, Duration::from_secs(110)), None);
+/// let uri = RequestUri { host: "a.test", path: "/in/x", secure: false };
+/// jar.store(uri, b"id=1; Path=/; Max-Age=10; HttpOnly", now);
+/// jar.store(uri, b"deep=2", now);
+/// assert_eq!(jar.field(uri, now).as_deref(), Some("deep=2; id=1"));
+/// assert_eq!(jar.field(RequestUri { path: "/", ..uri }, now).as_deref(), Some("id=1"));
+/// assert_eq!(jar.field(RequestUri { host: "b.test", ..uri }, now), None);
+/// assert_eq!(jar.field(RequestUri { path: "/", ..uri }, Duration::from_secs(110)), None);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Jar {
@@ -49,17 +49,17 @@ impl Jar {
         self.kept.is_empty()
     }
 
-    /// Stores the cookie in the value of a `Set-Cookie` header that came from `place` at `now`, the
+    /// Stores the cookie in the value of a `Set-Cookie` header that came from `uri` at `now`, the
     /// time since 1970. Cookies that a browser would ignore are ignored.
-    pub fn store(&mut self, place: Place<'_>, set_cookie: &[u8], now: Duration) {
-        let Some(kept) = std::str::from_utf8(set_cookie).ok().and_then(|text| Kept::parse(text, place, now))
+    pub fn store(&mut self, uri: RequestUri<'_>, set_cookie: &[u8], now: Duration) {
+        let Some(kept) = std::str::from_utf8(set_cookie).ok().and_then(|text| Kept::parse(text, uri, now))
         else {
             return;
         };
         // An attacker who can change plain HTTP must not replace a cookie that came over TLS, or
         // add one beside it (section 5.7).
         let is_alive = |old: &Kept| old.expires.is_none_or(|expires| expires > now);
-        if !place.secure && self.kept.iter().any(|old| is_alive(old) && kept.would_shadow(old)) {
+        if !uri.secure && self.kept.iter().any(|old| is_alive(old) && kept.would_shadow(old)) {
             return;
         }
         self.kept.retain(|old| {
@@ -78,11 +78,11 @@ impl Jar {
         self.kept.push(kept);
     }
 
-    /// Value of the `Cookie` header for a request to `place` at `now`. Longer paths come first (RFC
+    /// Value of the `Cookie` header for a request to `uri` at `now`. Longer paths come first (RFC
     /// 6265bis section 5.8.3).
     #[must_use]
-    pub fn field(&self, place: Place<'_>, now: Duration) -> Option<String> {
-        let mut fitting: Vec<&Kept> = self.kept.iter().filter(|kept| kept.fits(place, now)).collect();
+    pub fn field(&self, uri: RequestUri<'_>, now: Duration) -> Option<String> {
+        let mut fitting: Vec<&Kept> = self.kept.iter().filter(|kept| kept.fits(uri, now)).collect();
         fitting.sort_by_key(|kept| std::cmp::Reverse(kept.path.len()));
         let pairs: Vec<String> = fitting.iter().map(|kept| format!("{}={}", kept.name, kept.value)).collect();
         (!pairs.is_empty()).then(|| pairs.join("; "))
@@ -91,7 +91,7 @@ impl Jar {
 
 /// Properties of a request that decide which cookies are sent with it.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct RequestUri<'a> {
     /// Host, in lower case, without a port.
     pub host: &'a str,
     /// Path, without the query.
@@ -114,7 +114,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn parse(text: &str, place: Place<'_>, now: Duration) -> Option<Kept> {
+    fn parse(text: &str, uri: RequestUri<'_>, now: Duration) -> Option<Kept> {
         if text.chars().any(|char| char.is_control() && char != '\t') {
             return None;
         }
@@ -127,9 +127,9 @@ impl Kept {
         let mut kept = Kept {
             name: name.to_owned(),
             value: value.to_owned(),
-            domain: place.host.to_owned(),
+            domain: uri.host.to_owned(),
             host_only: true,
-            path: default_path(place.path).to_owned(),
+            path: default_path(uri.path).to_owned(),
             secure: false,
             expires: None,
         };
@@ -147,7 +147,7 @@ impl Kept {
                 if domain.is_empty() {
                     continue;
                 }
-                if !is_within(place.host, &domain) || (domain != place.host && !domain.contains('.')) {
+                if !is_within(uri.host, &domain) || (domain != uri.host && !domain.contains('.')) {
                     return None;
                 }
                 (kept.host_only, kept.domain) = (false, domain);
@@ -169,7 +169,7 @@ impl Kept {
             || (kept.secure && kept.host_only && names_path && kept.path == "/");
         // Plain HTTP, which others can read and change, must not set a cookie that is sent over TLS
         // only (section 5.7, steps 8, 20 and 21).
-        (is_promised && is_hosts && (place.secure || !kept.secure)).then_some(kept)
+        (is_promised && is_hosts && (uri.secure || !kept.secure)).then_some(kept)
     }
 
     /// True if requests that contain `old`, which is sent over TLS only, would contain this cookie
@@ -179,12 +179,12 @@ impl Kept {
         old.secure && old.name == self.name && is_near && is_path_within(&self.path, &old.path)
     }
 
-    fn fits(&self, place: Place<'_>, now: Duration) -> bool {
+    fn fits(&self, uri: RequestUri<'_>, now: Duration) -> bool {
         let is_host =
-            if self.host_only { place.host == self.domain } else { is_within(place.host, &self.domain) };
+            if self.host_only { uri.host == self.domain } else { is_within(uri.host, &self.domain) };
         is_host
-            && is_path_within(place.path, &self.path)
-            && (place.secure || !self.secure)
+            && is_path_within(uri.path, &self.path)
+            && (uri.secure || !self.secure)
             && self.expires.is_none_or(|expires| expires > now)
     }
 }
@@ -268,7 +268,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1_000_000_000);
 
     fn kept(host: &str, path: &str, secure: bool, set: &str) -> Option<Kept> {
-        Kept::parse(set, Place { host, path, secure }, NOW)
+        Kept::parse(set, RequestUri { host, path, secure }, NOW)
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
         ];
         for (host, path, set, to, at, expected) in cases {
             let kept = kept(host, path, false, set).unwrap();
-            let fits = kept.fits(Place { host: to, path: at, secure: false }, NOW);
+            let fits = kept.fits(RequestUri { host: to, path: at, secure: false }, NOW);
             assert_eq!(fits, expected, "{set} from {host}{path} to {to}{at}");
         }
     }
@@ -318,27 +318,27 @@ mod tests {
 
     #[test]
     fn cookies_end_and_are_replaced() {
-        let place = Place { host: "a.test", path: "/", secure: false };
+        let uri = RequestUri { host: "a.test", path: "/", secure: false };
         let mut jar = Jar::new();
-        jar.store(place, b"x=1", NOW);
-        jar.store(place, b"x=2; Max-Age=5", NOW);
-        assert_eq!(jar.field(place, NOW).as_deref(), Some("x=2"));
-        assert_eq!(jar.field(place, NOW + Duration::from_secs(5)), None);
-        jar.store(place, b"x=; Max-Age=0", NOW);
+        jar.store(uri, b"x=1", NOW);
+        jar.store(uri, b"x=2; Max-Age=5", NOW);
+        assert_eq!(jar.field(uri, NOW).as_deref(), Some("x=2"));
+        assert_eq!(jar.field(uri, NOW + Duration::from_secs(5)), None);
+        jar.store(uri, b"x=; Max-Age=0", NOW);
         assert!(jar.is_empty());
-        jar.store(place, b"x=3; Expires=Sun, 09 Sep 2001 01:46:41 GMT", NOW);
-        assert_eq!(jar.field(place, NOW).as_deref(), Some("x=3"));
-        jar.store(place, b"x=4; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT", NOW);
-        assert_eq!(jar.field(place, NOW).as_deref(), Some("x=4"));
-        jar.store(place, b"y=1; Max-Age=-1", NOW);
+        jar.store(uri, b"x=3; Expires=Sun, 09 Sep 2001 01:46:41 GMT", NOW);
+        assert_eq!(jar.field(uri, NOW).as_deref(), Some("x=3"));
+        jar.store(uri, b"x=4; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT", NOW);
+        assert_eq!(jar.field(uri, NOW).as_deref(), Some("x=4"));
+        jar.store(uri, b"y=1; Max-Age=-1", NOW);
         assert_eq!(jar.len(), 1);
     }
 
     #[test]
     fn plain_http_does_not_touch_what_came_over_tls() {
         let (safe, plain) = (
-            Place { host: "a.test", path: "/", secure: true },
-            Place { host: "a.test", path: "/", secure: false },
+            RequestUri { host: "a.test", path: "/", secure: true },
+            RequestUri { host: "a.test", path: "/", secure: false },
         );
         let mut jar = Jar::new();
         jar.store(safe, b"id=right; Secure; Path=/in", NOW);
@@ -348,10 +348,10 @@ mod tests {
             ("a.test", b"id=; Path=/in; Max-Age=0"),
             ("b.a.test", b"id=wrong; Path=/in; Domain=a.test"),
         ] {
-            jar.store(Place { host, ..plain }, set, NOW);
+            jar.store(RequestUri { host, ..plain }, set, NOW);
             assert_eq!(jar.len(), 1, "{}", set.escape_ascii());
         }
-        let there = Place { path: "/in/deeper", ..safe };
+        let there = RequestUri { path: "/in/deeper", ..safe };
         assert_eq!(jar.field(there, NOW).as_deref(), Some("id=right"));
         jar.store(plain, b"id=other; Path=/", NOW);
         jar.store(plain, b"name=other; Path=/in", NOW);
@@ -390,10 +390,10 @@ mod tests {
         ] {
             assert_eq!(parse_date(text.as_bytes()), None, "{text}");
         }
-        let place = Place { host: "a.test", path: "/", secure: false };
+        let uri = RequestUri { host: "a.test", path: "/", secure: false };
         let mut jar = Jar::new();
-        jar.store(place, b"x=1", NOW);
-        jar.store(place, b"x=; Expires=Thu, 01-Jan-1970 00:00:00 GMT", NOW);
+        jar.store(uri, b"x=1", NOW);
+        jar.store(uri, b"x=; Expires=Thu, 01-Jan-1970 00:00:00 GMT", NOW);
         assert!(jar.is_empty());
     }
 }

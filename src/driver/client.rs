@@ -6,7 +6,7 @@
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::conn_id::Peer;
-use crate::driver::work::{Held, Residency, Source, Task, Work};
+use crate::driver::work::{Held, RequestState, Residency, Source, Work};
 use crate::handler::watch::Watch;
 use crate::http::connection::Outside;
 use crate::http::{Connection, Phase};
@@ -65,7 +65,9 @@ impl Client {
     /// Returns true if a job or a watched object has to finish before the request can continue.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Draining { .. } | Task::Waiting))
+        self.work
+            .as_ref()
+            .is_some_and(|work| matches!(work.request, RequestState::Draining { .. } | RequestState::Waiting))
     }
 
     /// Returns true if the connection only waits for its next request, and a read may return input.
@@ -132,7 +134,7 @@ impl Client {
 
     /// Returns true if the content of the current request is collected in memory.
     pub(crate) fn is_collecting(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Collecting { .. }))
+        self.work.as_ref().is_some_and(|work| matches!(work.request, RequestState::Collecting { .. }))
     }
 
     /// Returns the label of the request under way. Empty for a request that was answered at once.
@@ -145,9 +147,11 @@ impl Client {
         match &self.work {
             None => Outside::Nothing,
             Some(work) if !work.out.is_empty() => Outside::Output,
-            Some(work) => match work.task {
-                Task::Nothing | Task::Collecting { .. } | Task::Sinking { .. } => Outside::Nothing,
-                Task::Draining { .. } | Task::Waiting => Outside::Job,
+            Some(work) => match work.request {
+                RequestState::Nothing | RequestState::Collecting { .. } | RequestState::Sinking { .. } => {
+                    Outside::Nothing
+                }
+                RequestState::Draining { .. } | RequestState::Waiting => Outside::Job,
             },
         }
     }

@@ -4,7 +4,7 @@
 
 use crate::driver::exchange::{Exchange, TOO_SLOW, failed};
 use crate::driver::respond::log_flaw;
-use crate::driver::work::{Task, report, settle};
+use crate::driver::work::{RequestState, report, settle};
 use crate::handler::{BodySink, SinkStatus};
 use crate::http::{CloseReason, Response, Status};
 use crate::jobs::pace::Pace;
@@ -14,11 +14,11 @@ use crate::observe::Observer;
 impl<O: Observer> Exchange<'_, O> {
     /// Starts taking the content of the current request, and sends 100 Continue if the client waits
     /// for that.
-    pub(super) fn accept(&mut self, task: Task) {
+    pub(super) fn accept(&mut self, state: RequestState) {
         let now = self.driver.now.mono;
         let work = self.client.work.get_or_insert_with(|| self.driver.take_record());
         self.client.conn.accept_content(self.behind_head, &mut work.out);
-        work.task = task;
+        work.request = state;
         work.pace.get_or_insert_with(|| Pace::starting(now)).resume(now);
         work.report_pace();
     }
@@ -36,14 +36,15 @@ impl<O: Observer> Exchange<'_, O> {
             // Content that came before does not count for a new permit.
             self.work().pace = Some(Pace::starting(now));
         }
-        let room = match self.work().task {
-            Task::Draining { room } => Some(room),
-            Task::Nothing | Task::Collecting { .. } | Task::Sinking { .. } | Task::Waiting => {
-                self.begin_sinking(&mut *sink)
-            }
+        let room = match self.work().request {
+            RequestState::Draining { room } => Some(room),
+            RequestState::Nothing
+            | RequestState::Collecting { .. }
+            | RequestState::Sinking { .. }
+            | RequestState::Waiting => self.begin_sinking(&mut *sink),
         };
         if let Some(room) = room {
-            self.accept(Task::Sinking { sink, room });
+            self.accept(RequestState::Sinking { sink, room });
         }
     }
 
@@ -73,10 +74,12 @@ impl<O: Observer> Exchange<'_, O> {
     pub(super) fn is_too_much(&self, at_hand: usize) -> bool {
         let announced = self.client.conn.content_left().saturating_add(at_hand as u64);
         let Some(work) = &self.client.work else { return false };
-        match &work.task {
-            Task::Collecting { content, bytes_max, .. } => announced > bytes_max - content.len() as u64,
-            Task::Sinking { room, .. } => announced > *room,
-            Task::Nothing | Task::Draining { .. } | Task::Waiting => false,
+        match &work.request {
+            RequestState::Collecting { content, bytes_max, .. } => {
+                announced > bytes_max - content.len() as u64
+            }
+            RequestState::Sinking { room, .. } => announced > *room,
+            RequestState::Nothing | RequestState::Draining { .. } | RequestState::Waiting => false,
         }
     }
 
@@ -84,11 +87,13 @@ impl<O: Observer> Exchange<'_, O> {
     #[inline(never)]
     pub(super) fn refuse_content(&mut self) {
         let limits = &self.driver.config.limits;
-        let task = self.client.work.as_ref().map(|work| &work.task);
-        let bytes_max = match task {
-            Some(Task::Collecting { bytes_max, .. }) => *bytes_max,
-            Some(Task::Sinking { sink, .. }) => sink.bytes_max(limits),
-            Some(Task::Nothing | Task::Draining { .. } | Task::Waiting) | None => limits.body_bytes_max,
+        let state = self.client.work.as_ref().map(|work| &work.request);
+        let bytes_max = match state {
+            Some(RequestState::Collecting { bytes_max, .. }) => *bytes_max,
+            Some(RequestState::Sinking { sink, .. }) => sink.bytes_max(limits),
+            Some(RequestState::Nothing | RequestState::Draining { .. } | RequestState::Waiting) | None => {
+                limits.body_bytes_max
+            }
         };
         self.respond(Response::too_large(bytes_max).closing());
     }
@@ -103,11 +108,11 @@ impl<O: Observer> Exchange<'_, O> {
     }
 
     fn take_piece(&mut self, piece: &[u8]) {
-        match std::mem::take(&mut self.work().task) {
-            Task::Nothing | Task::Draining { .. } | Task::Waiting => {
+        match std::mem::take(&mut self.work().request) {
+            RequestState::Nothing | RequestState::Draining { .. } | RequestState::Waiting => {
                 debug_assert!(false, "content that nobody takes is discarded elsewhere");
             }
-            Task::Collecting { mut content, bytes_max, then } => {
+            RequestState::Collecting { mut content, bytes_max, then } => {
                 let room =
                     self.driver.config.limits.collect_bytes_max.saturating_sub(self.driver.collected_bytes);
                 if piece.len() > room {
@@ -119,21 +124,21 @@ impl<O: Observer> Exchange<'_, O> {
                 self.driver.collected_bytes += piece.len();
                 content.extend_from_slice(piece);
                 self.note_pace(piece.len());
-                self.work().task = Task::Collecting { content, bytes_max, then };
+                self.work().request = RequestState::Collecting { content, bytes_max, then };
             }
-            Task::Sinking { mut sink, room } => {
+            RequestState::Sinking { mut sink, room } => {
                 let room = room.saturating_sub(piece.len() as u64);
                 match self.call(|cx| sink.write(piece, cx)) {
                     Some(SinkStatus::More) => {
                         self.note_pace(piece.len());
                         let work = self.work();
-                        work.task = Task::Sinking { sink, room };
+                        work.request = RequestState::Sinking { sink, room };
                         work.report_pace();
                     }
                     Some(SinkStatus::Full) => {
                         self.note_pace(piece.len());
                         self.hold_pace(&*sink);
-                        self.work().task = Task::Draining { room };
+                        self.work().request = RequestState::Draining { room };
                         let answer = self.call(|cx| sink.drain(cx));
                         self.carry_out(answer);
                     }
@@ -165,17 +170,17 @@ impl<O: Observer> Exchange<'_, O> {
     /// Handles the end of the content: the collected content or the sink produces the response.
     #[inline(never)]
     pub(super) fn end_content(&mut self) {
-        let answer = match std::mem::take(&mut self.work().task) {
-            Task::Nothing | Task::Draining { .. } | Task::Waiting => return,
-            Task::Collecting { content, then, .. } => {
+        let answer = match std::mem::take(&mut self.work().request) {
+            RequestState::Nothing | RequestState::Draining { .. } | RequestState::Waiting => return,
+            RequestState::Collecting { content, then, .. } => {
                 self.driver.collected_bytes -= content.len();
                 self.call(|cx| then(content, cx))
             }
-            Task::Sinking { sink, .. } if !settle(&*sink) => {
+            RequestState::Sinking { sink, .. } if !settle(&*sink) => {
                 drop(sink);
                 return self.refuse(TOO_SLOW, CloseReason::Evicted);
             }
-            Task::Sinking { sink, .. } => self.call(|cx| sink.finish(cx)),
+            RequestState::Sinking { sink, .. } => self.call(|cx| sink.finish(cx)),
         };
         self.carry_out(answer);
     }

@@ -8,7 +8,7 @@
 //! `Reactor::after_pump` arms the deadline of a connection, and `Watches::arm` that of a watched
 //! object. In the threads model, `Shared::publish` (`threads/reaper.rs`) does both.
 //!
-//! The heap is indexed: `places[slot]` is the position of the entry of a slot. So a connection
+//! The heap is indexed: `positions[slot]` is the position of the entry of a slot. So a connection
 //! never has two entries, and a closed connection leaves none. The code is pure: callers pass the
 //! time.
 
@@ -28,7 +28,7 @@ struct Entry<K> {
 #[derive(Debug)]
 pub struct DeadlineQueue<K = ConnKind> {
     heap: Vec<Entry<K>>,
-    places: Vec<u32>,
+    positions: Vec<u32>,
 }
 
 /// Memory that one waiting connection needs in this queue, in bytes.
@@ -39,44 +39,44 @@ impl<K: Copy + PartialEq + std::fmt::Debug> DeadlineQueue<K> {
     /// nothing.
     #[must_use]
     pub fn for_up_to(connections: usize) -> Self {
-        DeadlineQueue { heap: Vec::with_capacity(connections), places: Vec::with_capacity(connections) }
+        DeadlineQueue { heap: Vec::with_capacity(connections), positions: Vec::with_capacity(connections) }
     }
 
     /// Ensures that `id` is popped no later than `due`. An entry that is already early enough
     /// stays.
     pub fn arm(&mut self, id: Id<K>, due: Instant) {
         let slot = id.slot();
-        if slot >= self.places.len() {
-            self.places.resize(slot + 1, ABSENT);
+        if slot >= self.positions.len() {
+            self.positions.resize(slot + 1, ABSENT);
         }
-        let place = self.places[slot];
-        if place == ABSENT {
+        let position = self.positions[slot];
+        if position == ABSENT {
             self.heap.push(Entry { due, id });
             self.rise(self.heap.len() - 1);
             return;
         }
-        let entry = &mut self.heap[place as usize];
+        let entry = &mut self.heap[position as usize];
         if due < entry.due {
             entry.due = due;
-            self.rise(place as usize);
+            self.rise(position as usize);
         }
     }
 
     /// Returns true if the slot of `id` has no entry of another connection. An entry of a closed
     /// one would delay or replace the deadline of its successor.
     pub(crate) fn is_free_for(&self, id: Id<K>) -> bool {
-        let place = self.places.get(id.slot()).copied().unwrap_or(ABSENT);
-        place == ABSENT || self.heap[place as usize].id == id
+        let position = self.positions.get(id.slot()).copied().unwrap_or(ABSENT);
+        position == ABSENT || self.heap[position as usize].id == id
     }
 
     /// Removes the entry of `id`. Call when the connection is closed, before its slot is used
     /// again.
     pub fn remove(&mut self, id: Id<K>) {
-        let place = self.places.get(id.slot()).copied().unwrap_or(ABSENT);
-        if place == ABSENT || self.heap[place as usize].id != id {
+        let position = self.positions.get(id.slot()).copied().unwrap_or(ABSENT);
+        if position == ABSENT || self.heap[position as usize].id != id {
             return;
         }
-        self.take(place as usize);
+        self.take(position as usize);
     }
 
     /// Returns when to call [`DeadlineQueue::pop_due`] next, and the connection that it will
@@ -114,40 +114,40 @@ impl<K: Copy + PartialEq + std::fmt::Debug> DeadlineQueue<K> {
     /// Returns when `id` will be popped, if it has an entry.
     #[must_use]
     pub fn armed(&self, id: Id<K>) -> Option<Instant> {
-        let place = self.places.get(id.slot()).copied().filter(|&place| place != ABSENT)?;
-        Some(self.heap[place as usize]).filter(|entry| entry.id == id).map(|entry| entry.due)
+        let position = self.positions.get(id.slot()).copied().filter(|&position| position != ABSENT)?;
+        Some(self.heap[position as usize]).filter(|entry| entry.id == id).map(|entry| entry.due)
     }
 
     /// Removes the entry at a position of the heap.
-    fn take(&mut self, place: usize) {
-        let gone = self.heap.swap_remove(place);
-        self.places[gone.id.slot()] = ABSENT;
-        if place < self.heap.len() {
-            self.places[self.heap[place].id.slot()] = place as u32;
-            self.sink(place);
-            self.rise(place);
+    fn take(&mut self, position: usize) {
+        let gone = self.heap.swap_remove(position);
+        self.positions[gone.id.slot()] = ABSENT;
+        if position < self.heap.len() {
+            self.positions[self.heap[position].id.slot()] = position as u32;
+            self.sink(position);
+            self.rise(position);
         }
     }
 
     /// Moves an entry towards the top while it is earlier than its parent.
-    fn rise(&mut self, mut place: usize) {
-        let entry = self.heap[place];
-        while place > 0 {
-            let parent = (place - 1) / 2;
+    fn rise(&mut self, mut position: usize) {
+        let entry = self.heap[position];
+        while position > 0 {
+            let parent = (position - 1) / 2;
             if self.heap[parent].due <= entry.due {
                 break;
             }
-            self.put(place, self.heap[parent]);
-            place = parent;
+            self.put(position, self.heap[parent]);
+            position = parent;
         }
-        self.put(place, entry);
+        self.put(position, entry);
     }
 
     /// Moves an entry towards the bottom while it is later than a child.
-    fn sink(&mut self, mut place: usize) {
-        let entry = self.heap[place];
+    fn sink(&mut self, mut position: usize) {
+        let entry = self.heap[position];
         loop {
-            let mut child = 2 * place + 1;
+            let mut child = 2 * position + 1;
             if child >= self.heap.len() {
                 break;
             }
@@ -157,16 +157,16 @@ impl<K: Copy + PartialEq + std::fmt::Debug> DeadlineQueue<K> {
             if entry.due <= self.heap[child].due {
                 break;
             }
-            self.put(place, self.heap[child]);
-            place = child;
+            self.put(position, self.heap[child]);
+            position = child;
         }
-        self.put(place, entry);
+        self.put(position, entry);
     }
 
     /// Stores an entry at a position and notes that position.
-    fn put(&mut self, place: usize, entry: Entry<K>) {
-        self.heap[place] = entry;
-        self.places[entry.id.slot()] = place as u32;
+    fn put(&mut self, position: usize, entry: Entry<K>) {
+        self.heap[position] = entry;
+        self.positions[entry.id.slot()] = position as u32;
     }
 }
 

@@ -15,7 +15,7 @@ use crate::driver::client::Client;
 use crate::driver::pool::PooledBuffer;
 #[cfg(feature = "os")]
 use crate::driver::socket::read_ahead;
-use crate::driver::work::{Held, Residency, Source, Task, Work};
+use crate::driver::work::{Held, RequestState, Residency, Source, Work};
 use crate::driver::{Caller, Driver};
 use crate::handler::continuation::Done;
 use crate::handler::watch::{Change, Watch};
@@ -260,9 +260,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 Some(Answer::Later(ticket)) => match ticket.into_done() {
                     Some(then) => self.call(then),
                     None => {
-                        let task = &mut self.work().task;
-                        if !matches!(task, Task::Draining { .. }) {
-                            *task = Task::Waiting;
+                        let state = &mut self.work().request;
+                        if !matches!(state, RequestState::Draining { .. }) {
+                            *state = RequestState::Waiting;
                         }
                         let id = self.id;
                         self.driver.observer.step(|| Step::Job { id });
@@ -275,7 +275,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
                         if self.client.conn.content_left() > bytes_max {
                             return self.respond(Response::too_large(bytes_max).closing());
                         }
-                        return self.accept(Task::Collecting { content: Vec::new(), bytes_max, then });
+                        return self.accept(RequestState::Collecting {
+                            content: Vec::new(),
+                            bytes_max,
+                            then,
+                        });
                     }
                     self.call(|cx| then(Vec::new(), cx))
                 }
@@ -283,7 +287,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     if self.client.conn.expects_content() {
                         return self.accept_into(sink);
                     }
-                    self.work().task = Task::Nothing;
+                    self.work().request = RequestState::Nothing;
                     self.call(|cx| sink.finish(cx))
                 }
             };
@@ -320,7 +324,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
             Done::Panicked => {
                 let id = self.id;
                 self.driver.observer.step(|| Step::Panic { id });
-                self.work().task = Task::Nothing;
+                self.work().request = RequestState::Nothing;
                 self.carry_out(None);
             }
         }
@@ -448,7 +452,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         if !self.client.conn.is_owed() {
             let collected = work.collected_bytes();
             self.driver.collected_bytes -= collected;
-            work.task = Task::Nothing;
+            work.request = RequestState::Nothing;
         }
     }
 

@@ -10,7 +10,7 @@ use crate::config::LOG_NOTE_BYTES_KEPT;
 use crate::conn_id::ConnId;
 use crate::driver::access::{Line, Note};
 use crate::driver::exchange::{Exchange, failed};
-use crate::driver::work::{Source, Task, settle};
+use crate::driver::work::{RequestState, Source, settle};
 use crate::handler::extras::ResponseExtras;
 use crate::http::connection::RespondContext;
 use crate::http::headers::Flaw;
@@ -24,13 +24,13 @@ impl<O: Observer> Exchange<'_, O> {
     /// Queues a response to the current request.
     pub(super) fn respond(&mut self, mut response: Response) {
         let work = self.client.work.get_or_insert_with(|| self.driver.take_record());
-        if !matches!(work.task, Task::Nothing) {
+        if !matches!(work.request, RequestState::Nothing) {
             self.driver.collected_bytes -= work.collected_bytes();
-            if let Task::Sinking { sink, .. } = &work.task {
+            if let RequestState::Sinking { sink, .. } = &work.request {
                 // If the permit is still needed, then for work that does not wait for a sender.
                 settle(&**sink);
             }
-            work.task = Task::Nothing;
+            work.request = RequestState::Nothing;
         }
         work.pace = None;
         if !self.client.conn.is_owed() {

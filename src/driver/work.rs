@@ -1,4 +1,4 @@
-//! The record of a busy connection: output, held input, the task of the current request, and the
+//! The record of a busy connection: output, held input, the state of the current request, and the
 //! source of the response content.
 //!
 //! A driver keeps spare records and lends one to each connection that becomes busy, so a request
@@ -23,7 +23,7 @@ use crate::pages::error::ErrorForm;
 pub struct Work {
     pub(crate) out: SendQueue,
     pub(super) held: Held,
-    pub(super) task: Task,
+    pub(super) request: RequestState,
     pub(super) source: Source,
     /// Residency of the file part at the front of the queue.
     pub(super) residency: Residency,
@@ -60,7 +60,7 @@ pub(super) enum Held {
 
 /// State of the current request between its head and its response.
 #[derive(Default)]
-pub(super) enum Task {
+pub(super) enum RequestState {
     /// No content is expected and nothing is waited for.
     #[default]
     Nothing,
@@ -101,17 +101,17 @@ pub(super) enum Residency {
 
 impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let task = match self.task {
-            Task::Nothing => "nothing",
-            Task::Collecting { .. } => "collecting",
-            Task::Sinking { .. } => "sinking",
-            Task::Draining { .. } => "draining",
-            Task::Waiting => "waiting",
+        let state = match self.request {
+            RequestState::Nothing => "nothing",
+            RequestState::Collecting { .. } => "collecting",
+            RequestState::Sinking { .. } => "sinking",
+            RequestState::Draining { .. } => "draining",
+            RequestState::Waiting => "waiting",
         };
         f.debug_struct("Work")
             .field("queued", &self.out.len())
             .field("held", &self.held)
-            .field("task", &task)
+            .field("request", &state)
             .finish()
     }
 }
@@ -127,9 +127,12 @@ impl Work {
 
     /// Returns the size of the content collected in memory, in bytes.
     pub(crate) fn collected_bytes(&self) -> usize {
-        match &self.task {
-            Task::Collecting { content, .. } => content.len(),
-            Task::Nothing | Task::Sinking { .. } | Task::Draining { .. } | Task::Waiting => 0,
+        match &self.request {
+            RequestState::Collecting { content, .. } => content.len(),
+            RequestState::Nothing
+            | RequestState::Sinking { .. }
+            | RequestState::Draining { .. }
+            | RequestState::Waiting => 0,
         }
     }
 
@@ -137,7 +140,7 @@ impl Work {
     /// memory.
     pub(crate) fn clear(&mut self, keep_bytes: usize) {
         self.out.reset(keep_bytes);
-        self.task = Task::Nothing;
+        self.request = RequestState::Nothing;
         self.source = Source::Nothing;
         self.residency = Residency::Unknown;
         self.label.clear();
@@ -152,8 +155,8 @@ impl Work {
     /// Ends the wait for a job. A job that has made room in a sink usually returns the sink, so its
     /// room is kept.
     pub(super) fn end_wait(&mut self) {
-        if matches!(self.task, Task::Waiting) {
-            self.task = Task::Nothing;
+        if matches!(self.request, RequestState::Waiting) {
+            self.request = RequestState::Nothing;
         }
     }
 
@@ -166,7 +169,7 @@ impl Work {
     pub(super) fn is_spent(&self) -> bool {
         self.out.is_empty()
             && matches!(self.held, Held::Nothing)
-            && matches!(self.task, Task::Nothing)
+            && matches!(self.request, RequestState::Nothing)
             && matches!(self.source, Source::Nothing)
     }
 
@@ -188,14 +191,14 @@ impl Work {
 
     /// Reports the pace of the current content to the permits that its sink holds.
     pub(super) fn report_pace(&self) {
-        if let (Task::Sinking { sink, .. }, Some(pace)) = (&self.task, self.pace) {
+        if let (RequestState::Sinking { sink, .. }, Some(pace)) = (&self.request, self.pace) {
             report(&**sink, pace);
         }
     }
 
     /// Returns true if the sink of the current content has lost one of its permits.
     pub(super) fn is_evicted(&self) -> bool {
-        let Task::Sinking { sink, .. } = &self.task else { return false };
+        let RequestState::Sinking { sink, .. } = &self.request else { return false };
         sink.holders().iter().flatten().any(|holder| holder.is_evicted())
     }
 }

@@ -18,7 +18,7 @@ use crate::config::{
 use crate::docroot::own::Inode;
 use crate::docroot::stamp::{file_type, stat};
 use crate::docroot::{Disk, Docroot, area_of};
-use crate::files::Visit;
+use crate::files::Scope;
 use crate::files::budget::{Spent, grow};
 use crate::files::entries::{Entries, Entry, Unread};
 use crate::handler::coalesce::{Coalesced, NoResult, Work};
@@ -105,7 +105,7 @@ impl Form {
 
 /// The form, order and filter that a request selects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Asked {
+struct ListingChoice {
     form: Form,
     sort: SortBy,
     descending: bool,
@@ -114,7 +114,7 @@ struct Asked {
     home: Home,
 }
 
-impl Asked {
+impl ListingChoice {
     /// Reads `?sort=`, `&order=` and `&q=`. The default is all entries by name.
     fn of(request: &Request<'_>, home: Home) -> Self {
         let (mut sort, mut descending, mut query) = (SortBy::Name, false, String::new());
@@ -126,7 +126,7 @@ impl Asked {
                 _ => {}
             }
         }
-        Asked { form: Form::asked_for(request), sort, descending, query, home }
+        ListingChoice { form: Form::asked_for(request), sort, descending, query, home }
     }
 }
 
@@ -140,18 +140,18 @@ struct Wanted {
     path: Vec<u8>,
     /// A password that the client has given besides that of the path.
     also: Option<Password>,
-    asked: Asked,
+    choice: ListingChoice,
 }
 
 /// Answers with a listing of an open directory, which workers make.
 pub(super) fn later(
-    visit: Visit<'_>,
+    scope: Scope<'_>,
     directory: OwnedFd,
     path: &[u8],
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    let Visit { docroot, listings, also } = visit;
+    let Scope { docroot, listings, also } = scope;
     if let Some(refusal) = docroot.refusal(request) {
         return refusal.into();
     }
@@ -162,7 +162,7 @@ pub(super) fn later(
         folder: Inode::of(&stat),
         path: path.to_vec(),
         also,
-        asked: Asked::of(request, Home::of(request)),
+        choice: ListingChoice::of(request, Home::of(request)),
     };
     let origin = Origin::of(cx.peer());
     let waiting = Arc::clone(&listings.waiting);
@@ -220,8 +220,8 @@ impl FairTask for Reading {
 
 impl Reading {
     fn make(&self) -> Outcome {
-        let Wanted { path, asked, .. } = self.work.key();
-        let (docroot, query) = (&*self.docroot, asked.query.to_lowercase());
+        let Wanted { path, choice, .. } = self.work.key();
+        let (docroot, query) = (&*self.docroot, choice.query.to_lowercase());
         let held = self.listings.reading.empty();
         Entries::read(docroot, &self.directory, path, &query, self.entries_max, held)
             .and_then(|entries| Ok(Made::of(self.contents(entries)?, &self.listings.sending)?))
@@ -236,29 +236,29 @@ impl Reading {
 
     /// Returns the entries in the requested order, and the page around them.
     fn contents(&self, mut entries: Entries) -> Result<Contents, Spent> {
-        let Wanted { path, also, asked, .. } = self.work.key();
+        let Wanted { path, also, choice, .. } = self.work.key();
         let options = &self.docroot.options;
-        let shows_readme = options.readme && asked.form == Form::Html && asked.query.is_empty();
+        let shows_readme = options.readme && choice.form == Form::Html && choice.query.is_empty();
         let readme = entries.readme.take().filter(|_| shows_readme);
         let readme = readme.and_then(|(_, name)| load_readme(&self.docroot, path, *also, name));
         grow(&mut entries.held, readme.as_ref().map_or(0, |readme| readme.html.len()))?;
-        entries.sort(asked.sort, asked.descending);
+        entries.sort(choice.sort, choice.descending);
         let style = ListingStyle {
-            sort: asked.sort,
-            descending: asked.descending,
+            sort: choice.sort,
+            descending: choice.descending,
             truncated_at: entries.truncated.then_some(entries.looked),
             entries: entries.rows.len(),
             total: entries.looked,
-            query: asked.query.clone(),
+            query: choice.query.clone(),
             archives: options.archives,
             panel: match area_of(&options.uploads, path) {
                 Some(_) => page::panel(self.upload_bytes_max),
                 None => String::new(),
             },
             reloads: options.live_reload,
-            home: asked.home,
+            home: choice.home,
         };
-        Ok(Contents { entries, path: path.clone(), form: asked.form, style, readme })
+        Ok(Contents { entries, path: path.clone(), form: choice.form, style, readme })
     }
 }
 

@@ -72,8 +72,8 @@ impl StaticFiles {
     }
 
     /// Creates the state of a request that is served from `docroot`.
-    fn visit<'a>(&'a self, docroot: &'a Arc<Docroot>) -> Visit<'a> {
-        Visit { docroot, listings: &self.listings, also: None }
+    fn scope<'a>(&'a self, docroot: &'a Arc<Docroot>) -> Scope<'a> {
+        Scope { docroot, listings: &self.listings, also: None }
     }
 
     /// Serves a request whose root has been replaced by another folder, which is opened first.
@@ -84,7 +84,7 @@ impl StaticFiles {
             if let Some(cache) = Files::of(cx) {
                 cache.with(FileCache::forget_old_roots);
             }
-            serve(files.visit(&files.root.current()), request, cx)
+            serve(files.scope(&files.root.current()), request, cx)
         })
     }
 }
@@ -94,14 +94,14 @@ impl Handler for StaticFiles {
         let (sent_before, now) = (cx.sent_before, cx.now().mono);
         let Some(Files::Own(cache)) = Files::of(cx) else {
             return match self.root.is_current(sent_before, now) {
-                true => serve(self.visit(&self.root.current()), request, cx),
+                true => serve(self.scope(&self.root.current()), request, cx),
                 false => self.follow(request, cx),
             };
         };
         let Some(docroot) = cache.take_root(&self.root, sent_before, now) else {
             return self.follow(request, cx);
         };
-        let answer = serve(self.visit(&docroot), request, cx);
+        let answer = serve(self.scope(&docroot), request, cx);
         if let Some(Files::Own(cache)) = Files::of(cx) {
             cache.put_back(&self.root, docroot);
         }
@@ -111,18 +111,18 @@ impl Handler for StaticFiles {
 
 /// The docroot that serves a request, and the password that the client has given.
 #[derive(Clone, Copy)]
-struct Visit<'a> {
+struct Scope<'a> {
     docroot: &'a Arc<Docroot>,
     listings: &'a Arc<Listings>,
     /// A password that the client has given besides that of the requested path.
     also: Option<Password>,
 }
 
-impl Visit<'_> {
+impl Scope<'_> {
     /// Returns an owned copy, for work that continues after the call.
-    fn kept(self) -> KeptVisit {
-        let Visit { docroot, listings, also } = self;
-        KeptVisit { docroot: Arc::clone(docroot), listings: Arc::clone(listings), also }
+    fn into_owned(self) -> OwnedScope {
+        let Scope { docroot, listings, also } = self;
+        OwnedScope { docroot: Arc::clone(docroot), listings: Arc::clone(listings), also }
     }
 
     /// Returns the password of a location, unless the client has given it with a request for
@@ -136,45 +136,45 @@ impl Visit<'_> {
     }
 }
 
-/// A visit that outlives the call in which it began. Also the handler that serves the request after
+/// A scope that outlives the call in which it began. Also the handler that serves the request after
 /// the client has given another password.
-struct KeptVisit {
+struct OwnedScope {
     docroot: Arc<Docroot>,
     listings: Arc<Listings>,
     also: Option<Password>,
 }
 
-impl KeptVisit {
-    fn visit(&self) -> Visit<'_> {
-        Visit { docroot: &self.docroot, listings: &self.listings, also: self.also }
+impl OwnedScope {
+    fn scope(&self) -> Scope<'_> {
+        Scope { docroot: &self.docroot, listings: &self.listings, also: self.also }
     }
 }
 
-impl Handler for KeptVisit {
+impl Handler for OwnedScope {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        serve(self.visit(), request, cx)
+        serve(self.scope(), request, cx)
     }
 }
 
 /// Requests the password of the location that a request leads to, then serves the request from the
 /// beginning.
 fn ask_password(
-    visit: Visit<'_>,
+    scope: Scope<'_>,
     (guard, password): (&Arc<dyn Passwords>, Password),
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    if visit.also.is_some() {
+    if scope.also.is_some() {
         // The link was changed meanwhile. The next request starts again.
         return not_found().into();
     }
-    let again: Arc<dyn Handler> = Arc::new(Visit { also: Some(password), ..visit }.kept());
+    let again: Arc<dyn Handler> = Arc::new(Scope { also: Some(password), ..scope }.into_owned());
     Arc::clone(guard).admit(password, &again, request, cx)
 }
 
 /// Serves a request from the beginning.
-fn serve(visit: Visit<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    let docroot = visit.docroot;
+fn serve(scope: Scope<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let docroot = scope.docroot;
     if !request.is_get_or_head() {
         return method_not_allowed(request, "GET, HEAD, OPTIONS").into();
     }
@@ -189,16 +189,16 @@ fn serve(visit: Visit<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answe
         },
     };
     if path.len() > PATH_BYTES_MAX {
-        return find(visit, &path, request, cx);
+        return find(scope, &path, request, cx);
     }
     #[cfg(feature = "compress")]
     if let Some(form) = archive::asked_for(docroot, &path, request) {
-        return archive::answer(visit, &path, form, request, cx);
+        return archive::answer(scope, &path, form, request, cx);
     }
     if request.headers().lack(DECIDING) && !docroot.options.clean_urls {
         // Nearly every request for the whole of a small file ends here.
         let whole = lookup(docroot, &path, false, cx, |file, _| {
-            visit.password_due(&path, file.meta.password).is_none().then(|| whole_response(file))
+            scope.password_due(&path, file.meta.password).is_none().then(|| whole_response(file))
         });
         if let Some(response) = whole.flatten() {
             download::mark(request, &path, cx);
@@ -208,9 +208,9 @@ fn serve(visit: Visit<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answe
         && let Some(representations) = cached(docroot, &path, request, cx)
     {
         let candidate = Candidate { path: Cow::Borrowed(&path), purpose: Purpose::Asked };
-        return answer(visit, Ok(Served::File(representations, candidate)), &path, request, cx);
+        return answer(scope, Ok(Served::File(representations, candidate)), &path, request, cx);
     }
-    find(visit, &path, request, cx)
+    find(scope, &path, request, cx)
 }
 
 fn lookup<T>(
@@ -241,8 +241,8 @@ fn cached(
 }
 
 /// Finds a file that is not in the cache: looks on the disk, at one path after the other.
-fn find(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    let docroot = visit.docroot;
+fn find(scope: Scope<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let docroot = scope.docroot;
     let found = search(docroot, path, request, Disk::CachedOnly, |candidate| {
         match cached(docroot, &candidate.path, request, cx) {
             Some(representations) => Ok(Served::File(representations, candidate)),
@@ -251,11 +251,11 @@ fn find(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'
         }
     });
     match &found {
-        Err(LookupError::Cold) => serve_later(visit, path, request, cx),
+        Err(LookupError::Cold) => serve_later(scope, path, request, cx),
         Err(LookupError::Forbidden) if page_for(docroot, Status::FORBIDDEN).is_some() => {
-            serve_later(visit, path, request, cx)
+            serve_later(scope, path, request, cx)
         }
-        Ok(_) | Err(_) => answer(visit, found, path, request, cx),
+        Ok(_) | Err(_) => answer(scope, found, path, request, cx),
     }
 }
 
@@ -269,8 +269,8 @@ fn keep(docroot: &Docroot, found: &Served<'_>, now: Now, cx: &mut Context<'_>) {
 }
 
 /// Finds a file like [`find`], but on a worker thread, which may wait for the disk.
-fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    let (kept, path, asked) = (visit.kept(), path.to_vec(), cx.now());
+fn serve_later(scope: Scope<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let (kept, path, asked) = (scope.into_owned(), path.to_vec(), cx.now());
     let search_disk = move |request: &Request<'_>| {
         let docroot = &kept.docroot;
         let disk = |candidate| look(docroot, candidate, Disk::MayBlock, request, asked.wall);
@@ -286,19 +286,19 @@ fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Co
         if let Ok(found) = &found {
             keep(&kept.docroot, found, asked, cx);
         }
-        answer(kept.visit(), found, &path, request, cx)
+        answer(kept.scope(), found, &path, request, cx)
     })
 }
 
 /// Makes the answer for a search result, if the client has given the password of its location.
 fn answer(
-    visit: Visit<'_>,
+    scope: Scope<'_>,
     found: Result<Served<'_>, LookupError>,
     path: &[u8],
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    let docroot = visit.docroot;
+    let docroot = scope.docroot;
     if docroot.options.spa.is_some() {
         let is_found = match &found {
             Ok(Served::File(_, candidate)) => candidate.purpose == Purpose::Page || *candidate.path == *path,
@@ -312,7 +312,7 @@ fn answer(
         }
     }
     let password = found.as_ref().ok().and_then(Served::password);
-    if let Some(due) = visit.password_due(path, password) {
+    if let Some(due) = scope.password_due(path, password) {
         return match &found {
             // The error page itself has a password. It is not worth a login, and must not be shown
             // without one.
@@ -320,7 +320,7 @@ fn answer(
                 failure(LookupError::Forbidden, path).into()
             }
             Ok(Served::File(_, Candidate { purpose: Purpose::Instead(_), .. })) => not_found().into(),
-            _ => ask_password(visit, due, request, cx),
+            _ => ask_password(scope, due, request, cx),
         };
     }
     match found {
@@ -330,7 +330,7 @@ fn answer(
                 asked_for(docroot, &representations, path, &candidate, request, cx)
             }
         },
-        Ok(Served::Directory(directory, _)) => listing::later(visit, directory, path, request, cx),
+        Ok(Served::Directory(directory, _)) => listing::later(scope, directory, path, request, cx),
         Ok(Served::WithoutSlash(_)) => {
             redirect(&[path, b"/"].concat(), request, "the path of a directory ends in a slash").into()
         }

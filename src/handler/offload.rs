@@ -22,7 +22,7 @@ pub trait Producer: Send + 'static {
 }
 
 /// The state of the producer.
-enum Place<P> {
+enum ProducerState<P> {
     /// Idle, with a piece that was not taken yet and the result of the call that made it.
     Here(P, Vec<u8>, FillStatus),
     /// Working on a worker thread.
@@ -34,13 +34,13 @@ enum Place<P> {
 /// Sets the state to `Lost` unless another was set, because a panic on the worker must not leave a
 /// client waiting.
 struct Return<P> {
-    place: Arc<Mutex<Place<P>>>,
-    with: Option<Place<P>>,
+    state: Arc<Mutex<ProducerState<P>>>,
+    with: Option<ProducerState<P>>,
 }
 
 impl<P> Drop for Return<P> {
     fn drop(&mut self) {
-        *lock(&self.place) = self.with.take().unwrap_or(Place::Lost);
+        *lock(&self.state) = self.with.take().unwrap_or(ProducerState::Lost);
     }
 }
 
@@ -48,7 +48,7 @@ impl<P> Drop for Return<P> {
 pub struct Offloaded<P> {
     id: ConnId,
     spawner: Arc<dyn Spawn>,
-    place: Arc<Mutex<Place<P>>>,
+    state: Arc<Mutex<ProducerState<P>>>,
     /// The piece that is being handed out, and the bytes of it handed out so far.
     piece: Vec<u8>,
     at: usize,
@@ -77,7 +77,7 @@ impl<P: Producer> Offloaded<P> {
         Offloaded {
             id,
             spawner,
-            place: Arc::new(Mutex::new(Place::Here(producer, Vec::new(), FillStatus::More))),
+            state: Arc::new(Mutex::new(ProducerState::Here(producer, Vec::new(), FillStatus::More))),
             piece: first,
             at: 0,
             status: FillStatus::More,
@@ -87,17 +87,17 @@ impl<P: Producer> Offloaded<P> {
     /// Takes the next piece if it is made, and starts the one after it. Returns false while it is
     /// being made.
     fn next_piece(&mut self) -> bool {
-        let mut place = lock(&self.place);
-        match std::mem::replace(&mut *place, Place::Away) {
-            Place::Away => return false,
-            Place::Lost => {
-                *place = Place::Lost;
-                drop(place);
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut *state, ProducerState::Away) {
+            ProducerState::Away => return false,
+            ProducerState::Lost => {
+                *state = ProducerState::Lost;
+                drop(state);
                 self.piece.clear();
                 (self.at, self.status) = (0, FillStatus::Failed);
             }
-            Place::Here(producer, piece, status) => {
-                drop(place);
+            ProducerState::Here(producer, piece, status) => {
+                drop(state);
                 let mut empty = std::mem::replace(&mut self.piece, piece);
                 empty.clear();
                 (self.at, self.status) = (0, status);
@@ -110,13 +110,13 @@ impl<P: Producer> Offloaded<P> {
     }
 
     fn begin(&self, mut producer: P, mut piece: Vec<u8>) {
-        let mut back = Return { place: Arc::clone(&self.place), with: None };
+        let mut back = Return { state: Arc::clone(&self.state), with: None };
         let task = Box::new(move || {
             let status = producer.produce(&mut piece);
-            back.with = Some(Place::Here(producer, piece, status));
+            back.with = Some(ProducerState::Here(producer, piece, status));
             drop(back);
         });
-        // The task ran inline or was queued: `place` shows which.
+        // The task ran inline or was queued: `state` shows which.
         let (Ran::Inline | Ran::Queued) = self.spawner.run(self.id, Lane::Long, task);
     }
 }
@@ -173,7 +173,7 @@ mod tests {
         Offloaded {
             id: ConnId::new(1, 0),
             spawner,
-            place: Arc::new(Mutex::new(Place::Here(
+            state: Arc::new(Mutex::new(ProducerState::Here(
                 Counting { next: 0, last_word },
                 Vec::new(),
                 FillStatus::More,

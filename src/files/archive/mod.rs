@@ -19,7 +19,7 @@ use self::walk::{Broken, Entry, Meta, Walk};
 use self::zip::Zip;
 use crate::config::KIB;
 use crate::docroot::{Docroot, LookupError};
-use crate::files::{Visit, ask_password};
+use crate::files::{Scope, ask_password};
 use crate::handler::continuation::Continuation;
 use crate::handler::kept_request::KeptRequest;
 use crate::handler::offload::{Offloaded, Producer};
@@ -91,35 +91,35 @@ pub(super) fn asked_for(docroot: &Docroot, path: &[u8], request: &Request<'_>) -
     Some(forms.into_iter().find(|known| known.extension()[1..] == *form))
 }
 
-/// Answers with an archive of the folder at `path`. A job opens the folder. `visit.also` is a
+/// Answers with an archive of the folder at `path`. A job opens the folder. `scope.also` is a
 /// password that the client has given besides that of `path`.
 pub(super) fn answer(
-    visit: Visit<'_>,
+    scope: Scope<'_>,
     path: &[u8],
     form: Option<Form>,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    if let Some(refusal) = visit.docroot.refusal(request) {
+    if let Some(refusal) = scope.docroot.refusal(request) {
         return refusal.into();
     }
     let Some(form) = form else {
         return Response::problem(Status::BAD_REQUEST, "the archive format must be tar, tar.gz or zip")
             .into();
     };
-    let Some(permit) = visit.docroot.archives.try_acquire(1) else {
+    let Some(permit) = scope.docroot.archives.try_acquire(1) else {
         return Response::problem(Status::SERVICE_UNAVAILABLE, "too many archives are being made, try again")
             .into();
     };
-    let (kept, path) = (visit.kept(), path.to_vec());
+    let (kept, path) = (scope.into_owned(), path.to_vec());
     let request = KeptRequest::of(request, cx);
     // Opening reads all names of the folder, which takes a while if there are many.
     cx.job_in(Lane::Long, move || {
         let walk = Walk::open(&kept.docroot, &path, kept.also);
         let then: Continuation = Box::new(move |cx| match walk {
-            Ok(walk) => match kept.visit().password_due(&path, walk.password()) {
+            Ok(walk) => match kept.scope().password_due(&path, walk.password()) {
                 None => respond(Archive::new(walk, &path, form, permit), cx).into(),
-                Some(due) => request.answer(|request| ask_password(kept.visit(), due, request, cx)),
+                Some(due) => request.answer(|request| ask_password(kept.scope(), due, request, cx)),
             },
             Err(error) => refusal(error, &path).into(),
         });
