@@ -100,6 +100,9 @@ pub struct Reactor<S: Os, O> {
     on_stop: OnStop,
 }
 
+/// A time at which a loop must wake, and the function that returns the reason.
+type Due<R> = (Option<Instant>, fn(&R) -> WaitUntil);
+
 /// Largest number of connections for which the tables have room from the start.
 const ROOM_CONNECTIONS_MAX: usize = 1 << 16;
 
@@ -223,7 +226,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         if !self.carried.is_empty() || self.watches.has_carried() {
             return (Some(Duration::ZERO), WaitUntil::Carried);
         }
-        let due: [(Option<Instant>, fn(&Self) -> WaitUntil); 7] = [
+        let due: [Due<Self>; 7] = [
             (self.deadlines.next().map(|(due, _)| due), |reactor| {
                 reactor.deadlines.next().map_or(WaitUntil::Event, |(_, id)| WaitUntil::Deadline(id))
             }),
