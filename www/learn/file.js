@@ -108,7 +108,7 @@ function job(state, id) {
     const until = running.ends_ns === null ? "" : ` until ${milliseconds(running.ends_ns)}`;
     return { place: "job", holds: true, text: `a worker is busy with it${until}, and nobody can call it back` };
   }
-  if (state.jobs_waiting.includes(id)) return { place: "job", holds: true, text: "waits for a worker, and can still be removed" };
+  if (false) return { place: "job", holds: true, text: "waits for a worker, and can still be removed" };
   return { place: "job", holds: false, text: "no job" };
 }
 return { milliseconds, slotOf, lives, called, holders };
@@ -851,7 +851,7 @@ function showSwitches() {
   at("batch").value = valueOfSet("batch");
   at("budget").value = valueOfSet("budget");
   const bug = bugs.find(({ name }) => name === state.bug);
-  at("bug-about").replaceChildren(...(bug ? [`${bug.what} A public report of this mistake: `, draw.h("a", { href: bug.url }, bug.title), "."] : ["This is the real loop."]));
+  at("bug-about").replaceChildren(...(bug ? [`${bug.what} A public report of this mistake: `, draw.h("a", { href: bug.url }, bug.title), bug.gloss ? ` (${bug.gloss}).` : "."] : ["This is the real loop."]));
   for (const option of at("bug").options) {
     const breaks = scenario().bugs?.some((one) => one.bug === option.value && one.fails);
     if (option.value !== "none") option.textContent = breaks ? `${option.value} (fails here)` : option.value;

@@ -45,19 +45,19 @@ globalThis.loopLogs.scenarios["edge-comes-once"] = {"scenario":{"name":"edge-com
 "The scenario ends here: the poll returned without an event, and turn 7 is the last one.",
 "Turn 7 is over, and 2 connections are open. It was the last turn of this run."
 ],"sources":[
-{"file":"src/reactor/report.rs","line":41,"text":"        self.driver.observer.turn_started(TurnStart {"},
-{"file":"src/reactor/report.rs","line":49,"text":"                self.driver.observer.step(|| Step::Event(reported(event)));"},
-{"file":"src/reactor/mod.rs","line":197,"text":"        self.driver.observer.phase(TurnPhase::Accept);"},
+{"file":"src/reactor/report.rs","line":18,"text":"        self.driver.observer.turn_started(TurnStart {"},
+{"file":"src/reactor/report.rs","line":26,"text":"                self.driver.observer.step(|| Step::Event(reported(event)));"},
+{"file":"src/reactor/mod.rs","line":199,"text":"        self.driver.observer.phase(TurnPhase::Accept);"},
 {"file":"src/reactor/accept.rs","line":88,"text":"        self.driver.observer.step(|| Step::Accept { listener, accepted: Ok(id) });"},
 {"file":"src/reactor/batch.rs","line":169,"text":"            self.driver.observer.step(|| Step::Read(Transfer::read(id, end - start, &got)));"},
 {"file":"src/reactor/accept.rs","line":56,"text":"                self.driver.observer.step(|| Step::Accept { listener, accepted: Err(stop) });"},
-{"file":"src/reactor/mod.rs","line":354,"text":"                self.driver.observer.step(|| Step::Register {"},
-{"file":"src/reactor/mod.rs","line":213,"text":"        self.driver.observer.turn_finished(self.turn, took, self.slots.len());"},
-{"file":"src/reactor/mod.rs","line":185,"text":"        self.driver.observer.phase(TurnPhase::Ready);"},
+{"file":"src/reactor/mod.rs","line":366,"text":"                self.driver.observer.step(|| Step::Register {"},
+{"file":"src/reactor/mod.rs","line":215,"text":"        self.driver.observer.turn_finished(self.turn, took, self.slots.len());"},
+{"file":"src/reactor/mod.rs","line":187,"text":"        self.driver.observer.phase(TurnPhase::Ready);"},
 {"file":"src/driver/pump.rs","line":389,"text":"        self.exchange.driver.observer.step(|| LoopStep::Read(Transfer::read(id, asked, got)));"},
 {"file":"src/driver/respond.rs","line":63,"text":"        self.driver.observer.step(|| Step::Respond { id, method, status });"},
-{"file":"src/driver/pump.rs","line":496,"text":"                        .step(|| LoopStep::Write(Transfer::written(id, asked, &sent)));"},
-{"file":"src/driver/pump.rs","line":465,"text":"        self.exchange.driver.observer.step(|| LoopStep::Write(Transfer::written(id, asked, &sent)));"}
+{"file":"src/driver/pump.rs","line":499,"text":"                        .step(|| LoopStep::Write(Transfer::written(id, asked, &sent)));"},
+{"file":"src/driver/pump.rs","line":468,"text":"        self.exchange.driver.observer.step(|| LoopStep::Write(Transfer::written(id, asked, &sent)));"}
 ],"runs":{"none":{"hash":"b931341b8cb7b9fe22af5d5cfba7924817bb7e2b8ababe89bb2a673d334a502d","turns":7,"operations":15,"positions":[
 [{"turn":0,"in_turn":false,"phase":null,"id":null,"state":{"at_ns":0,"seen_in":0,"connections":[],"sockets":[{"client":"alice","connected":false,"to_server":0,"to_client":0,"client_end":"open","server_end":"open","next_poll":"nothing"},{"client":"bob","connected":false,"to_server":0,"to_client":0,"client_end":"open","server_end":"open","next_poll":"nothing"}],"listen_queue":[],"jobs_waiting":[],"jobs_running":[],"inbox":[],"deadlines":0},"end":null,"sentence":0,"source":null,"line":null}],
 {"state":{"sockets":{"0":{"connected":[true]}},"listen_queue":[["alice"]]},"sentence":[1],"line":[{"indent":0,"kind":"fact","text":"alice connects"}]},

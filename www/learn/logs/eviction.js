@@ -54,18 +54,18 @@ globalThis.loopLogs.scenarios["eviction"] = {"scenario":{"name":"eviction","titl
 "The poll returned with something to report, and turn 6 begins. Without an event it would have waited for the deadline of 0.1 (alice).",
 "Turn 6 is over, and 2 connections are open. The loop now waits for an event or for the deadline of 0.1 (alice)."
 ],"sources":[
-{"file":"src/reactor/report.rs","line":41,"text":"        self.driver.observer.turn_started(TurnStart {"},
-{"file":"src/reactor/report.rs","line":49,"text":"                self.driver.observer.step(|| Step::Event(reported(event)));"},
-{"file":"src/reactor/mod.rs","line":197,"text":"        self.driver.observer.phase(TurnPhase::Accept);"},
+{"file":"src/reactor/report.rs","line":18,"text":"        self.driver.observer.turn_started(TurnStart {"},
+{"file":"src/reactor/report.rs","line":26,"text":"                self.driver.observer.step(|| Step::Event(reported(event)));"},
+{"file":"src/reactor/mod.rs","line":199,"text":"        self.driver.observer.phase(TurnPhase::Accept);"},
 {"file":"src/reactor/accept.rs","line":88,"text":"        self.driver.observer.step(|| Step::Accept { listener, accepted: Ok(id) });"},
 {"file":"src/reactor/batch.rs","line":169,"text":"            self.driver.observer.step(|| Step::Read(Transfer::read(id, end - start, &got)));"},
 {"file":"src/reactor/accept.rs","line":56,"text":"                self.driver.observer.step(|| Step::Accept { listener, accepted: Err(stop) });"},
 {"file":"src/driver/respond.rs","line":63,"text":"        self.driver.observer.step(|| Step::Respond { id, method, status });"},
-{"file":"src/driver/pump.rs","line":465,"text":"        self.exchange.driver.observer.step(|| LoopStep::Write(Transfer::written(id, asked, &sent)));"},
-{"file":"src/reactor/mod.rs","line":354,"text":"                self.driver.observer.step(|| Step::Register {"},
-{"file":"src/reactor/mod.rs","line":213,"text":"        self.driver.observer.turn_finished(self.turn, took, self.slots.len());"},
-{"file":"src/reactor/mod.rs","line":443,"text":"        self.driver.observer.step(|| Step::Close { id, reason });"},
-{"file":"src/reactor/mod.rs","line":461,"text":"            self.driver.observer.step(|| Step::Free { id });"}
+{"file":"src/driver/pump.rs","line":468,"text":"        self.exchange.driver.observer.step(|| LoopStep::Write(Transfer::written(id, asked, &sent)));"},
+{"file":"src/reactor/mod.rs","line":366,"text":"                self.driver.observer.step(|| Step::Register {"},
+{"file":"src/reactor/mod.rs","line":215,"text":"        self.driver.observer.turn_finished(self.turn, took, self.slots.len());"},
+{"file":"src/reactor/mod.rs","line":455,"text":"        self.driver.observer.step(|| Step::Close { id, reason });"},
+{"file":"src/reactor/mod.rs","line":473,"text":"            self.driver.observer.step(|| Step::Free { id });"}
 ],"runs":{"none":{"hash":"a69be31ca2b8e43d75c588aea1bcc9bf49ee4d002d48aad7cc5fa9508c5ce8b1","turns":7,"operations":18,"positions":[
 [{"turn":0,"in_turn":false,"phase":null,"id":null,"state":{"at_ns":0,"seen_in":0,"connections":[],"sockets":[{"client":"alice","connected":false,"to_server":0,"to_client":0,"client_end":"open","server_end":"open","next_poll":"nothing"},{"client":"bob","connected":false,"to_server":0,"to_client":0,"client_end":"open","server_end":"open","next_poll":"nothing"},{"client":"carol","connected":false,"to_server":0,"to_client":0,"client_end":"open","server_end":"open","next_poll":"nothing"}],"listen_queue":[],"jobs_waiting":[],"jobs_running":[],"inbox":[],"deadlines":0},"end":null,"sentence":0,"source":null,"line":null}],
 {"state":{"sockets":{"0":{"connected":[true]}},"listen_queue":[["alice"]]},"sentence":[1],"line":[{"indent":0,"kind":"fact","text":"alice connects"}]},

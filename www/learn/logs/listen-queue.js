@@ -46,16 +46,16 @@ globalThis.loopLogs.scenarios["listen-queue"] = {"scenario":{"name":"listen-queu
 "The poll returned with something to report, and turn 3 begins. Without an event it would have waited for the deadline of 0.1 (alice).",
 "Turn 3 is over, and 1 connection is open. It was the last turn of this run."
 ],"sources":[
-{"file":"src/reactor/report.rs","line":41,"text":"        self.driver.observer.turn_started(TurnStart {"},
-{"file":"src/reactor/mod.rs","line":197,"text":"        self.driver.observer.phase(TurnPhase::Accept);"},
+{"file":"src/reactor/report.rs","line":18,"text":"        self.driver.observer.turn_started(TurnStart {"},
+{"file":"src/reactor/mod.rs","line":199,"text":"        self.driver.observer.phase(TurnPhase::Accept);"},
 {"file":"src/reactor/accept.rs","line":56,"text":"                self.driver.observer.step(|| Step::Accept { listener, accepted: Err(stop) });"},
-{"file":"src/reactor/mod.rs","line":213,"text":"        self.driver.observer.turn_finished(self.turn, took, self.slots.len());"},
-{"file":"src/reactor/report.rs","line":49,"text":"                self.driver.observer.step(|| Step::Event(reported(event)));"},
+{"file":"src/reactor/mod.rs","line":215,"text":"        self.driver.observer.turn_finished(self.turn, took, self.slots.len());"},
+{"file":"src/reactor/report.rs","line":26,"text":"                self.driver.observer.step(|| Step::Event(reported(event)));"},
 {"file":"src/reactor/accept.rs","line":88,"text":"        self.driver.observer.step(|| Step::Accept { listener, accepted: Ok(id) });"},
 {"file":"src/reactor/batch.rs","line":169,"text":"            self.driver.observer.step(|| Step::Read(Transfer::read(id, end - start, &got)));"},
 {"file":"src/driver/respond.rs","line":63,"text":"        self.driver.observer.step(|| Step::Respond { id, method, status });"},
-{"file":"src/driver/pump.rs","line":465,"text":"        self.exchange.driver.observer.step(|| LoopStep::Write(Transfer::written(id, asked, &sent)));"},
-{"file":"src/reactor/mod.rs","line":354,"text":"                self.driver.observer.step(|| Step::Register {"}
+{"file":"src/driver/pump.rs","line":468,"text":"        self.exchange.driver.observer.step(|| LoopStep::Write(Transfer::written(id, asked, &sent)));"},
+{"file":"src/reactor/mod.rs","line":366,"text":"                self.driver.observer.step(|| Step::Register {"}
 ],"runs":{"none":{"hash":"6dd9cd3244838ad3917b8a4b0a145257e1b7a2beaae83e2c3580337b69315f19","turns":4,"operations":17,"positions":[
 [{"turn":0,"in_turn":false,"phase":null,"id":null,"state":{"at_ns":0,"seen_in":0,"connections":[],"sockets":[{"client":"alice","connected":false,"to_server":0,"to_client":0,"client_end":"open","server_end":"open","next_poll":"nothing"},{"client":"bob","connected":false,"to_server":0,"to_client":0,"client_end":"open","server_end":"open","next_poll":"nothing"},{"client":"carol","connected":false,"to_server":0,"to_client":0,"client_end":"open","server_end":"open","next_poll":"nothing"}],"listen_queue":[],"jobs_waiting":[],"jobs_running":[],"inbox":[],"deadlines":0},"end":null,"sentence":0,"source":null,"line":null}],
 {"turn":[1],"in_turn":[true],"state":{"at_ns":[1000]},"sentence":[1],"source":[0],"line":[{"indent":0,"kind":"turn","text":"turn 1: 0 events after 1 us (at most 0 ns: accepting continues)"}]},
