@@ -727,8 +727,8 @@ const { Runs } = runsModule;
 // The stepper in a page: the question of a scenario, a guess, and the run step by step.
 //
 // The engine is the code of the server, compiled to WebAssembly (loop.js), or recordings of it
-// (recorded.js). This file keeps the state of the page, which is also its address, and must not know
-// how things are drawn.
+// (recorded.js). This file keeps the state of the page, which is also its address, and must not
+// know how things are drawn.
 
 
 const FIRST = "stale-answer";

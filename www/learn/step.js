@@ -1,8 +1,8 @@
 // The stepper in a page: the question of a scenario, a guess, and the run step by step.
 //
 // The engine is the code of the server, compiled to WebAssembly (loop.js), or recordings of it
-// (recorded.js). This file keeps the state of the page, which is also its address, and must not know
-// how things are drawn.
+// (recorded.js). This file keeps the state of the page, which is also its address, and must not
+// know how things are drawn.
 
 import * as draw from "./draw.js";
 import { loadEngine } from "./engine.js";
