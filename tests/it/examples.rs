@@ -70,7 +70,7 @@ fn hello_returns_method_and_time() {
 fn late_result_answers_the_client_that_stays() {
     example("late_result", |client| {
         client.get("/for/alice").expect(200).with_body("for alice\n");
-        assert!(client.get("/_whirligig/metrics").expect(200).text().contains("whirligig_stale_total"));
+        assert!(client.get("/_whirligig/metrics").expect(200).text().contains("whirligig_requests_total"));
     });
 }
 
