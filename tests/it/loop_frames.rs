@@ -132,10 +132,13 @@ fn frames_count_what_clients_do_and_leave_viewers_out() {
 #[test]
 fn a_handler_that_blocks_the_loop_is_named_with_the_connections_that_waited() {
     let (begin, begun) = mpsc::channel();
-    let begin = Mutex::new(begin);
+    let (go, gone) = mpsc::channel();
+    let ends = Mutex::new((begin, gone));
     let builder = Library::builder()
         .get("/slow", move |_| {
-            begin.lock().unwrap().send(()).unwrap();
+            let (begin, gone) = &*ends.lock().unwrap();
+            begin.send(()).unwrap();
+            gone.recv().unwrap();
             pass(Duration::from_millis(50));
             "slow\n"
         })
@@ -153,15 +156,17 @@ fn a_handler_that_blocks_the_loop_is_named_with_the_connections_that_waited() {
     for other in &mut others {
         other.send(get("/quick"));
     }
+    go.send(()).unwrap();
     slow.response().expect(200);
-    let frame = viewer.frame_with(|frame| !frame["stalls"].as_array().unwrap().is_empty());
-    let stall = &frame["stalls"][0];
-    assert_eq!((&stall["by"], number(&stall["waiting"])), (&"GET /slow".into(), 5), "{stall}");
-    assert!((50_000_000..1_000_000_000).contains(&number(&stall["by_ns"])), "{stall}");
+    // On a busy machine other turns may be stalls as well.
+    let of_slow = |frame: &Value| {
+        frame["stalls"].as_array().unwrap().iter().find(|stall| stall["by"] == "GET /slow").cloned()
+    };
+    let frame = viewer.frame_with(|frame| of_slow(frame).is_some());
+    let stall = of_slow(&frame).unwrap();
+    assert_eq!(number(&stall["waiting"]), 5, "{stall}");
+    assert!(number(&stall["by_ns"]) >= 50_000_000, "{stall}");
     assert!(!frame.to_string().contains("secret"));
-    // The slowest turn of the frame is this one, with its steps.
-    let turns: Vec<&Value> = frame["turns"].as_array().unwrap().iter().collect();
-    assert!(turns.iter().any(|turn| turn["turn"] == stall["turn"] && turn["slowest"] == true), "{frame}");
     drop(viewer);
     server.stop();
 }
@@ -169,8 +174,7 @@ fn a_handler_that_blocks_the_loop_is_named_with_the_connections_that_waited() {
 #[test]
 fn a_viewer_that_does_not_read_is_told_how_many_frames_it_missed() {
     let docroot = Docroot::new();
-    docroot.write("large.bin", vec![b'x'; 1 << 20]);
-    let server = Server::start("reactor", &docroot.root(), &[]);
+    let server = Server::start("reactor", &docroot.root(), &["--send-timeout", "600"]);
     let mut reading = Viewer::join(server.port, "");
     let mut client = Client::connect_narrow(server.port);
     client.send(get(FRAMES));
