@@ -136,7 +136,7 @@ pub struct Seen<'a> {
     pub since: Instant,
     /// Bytes that wait for the socket.
     pub queued_bytes: u64,
-    /// Bytes of request content so far.
+    /// Bytes that the client has sent or taken in this phase.
     pub received_bytes: u64,
     /// Reason why the connection waits.
     pub waits_for: WaitsFor,
