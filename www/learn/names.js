@@ -103,6 +103,6 @@ function job(state, id) {
     const until = running.ends_ns === null ? "" : ` until ${milliseconds(running.ends_ns)}`;
     return { place: "job", holds: true, text: `a worker is busy with it${until}, and nobody can call it back` };
   }
-  if (false) return { place: "job", holds: true, text: "waits for a worker, and can still be removed" };
+  if (state.jobs_waiting.includes(id)) return { place: "job", holds: true, text: "waits for a worker, and can still be removed" };
   return { place: "job", holds: false, text: "no job" };
 }
