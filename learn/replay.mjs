@@ -2,18 +2,21 @@
 // `node learn/replay.mjs PROGRAM [--wasm FILE] [--seeds N]`.
 //
 // Every scenario runs with every bug, as it is written and with each seed, and the hashes of the runs
-// must be equal. For runs as written, each step must have the same sentence, line of the source and
-// state; numbers of source lines may differ, so a line that only moves needs no new file. The texts
-// of scenarios and bugs must be equal, and the step that decides a failing run. A difference means
-// that the committed file is older than the loop: run learn/build.sh. Exit codes: 0 if everything is
-// equal, 1 if not.
+// must be equal. For runs as written, each step must have the same sentence, line of the source,
+// state and places of names. Numbers of source lines may differ, so a line that only moves needs no
+// new file. The texts of scenarios and bugs must be equal, and the step that decides a failing run.
+// A difference means that the committed file is older than the loop: run learn/build.sh. Exit codes:
+// 0 if everything is equal, 1 if not.
 
 import { execFileSync, spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { isDeepStrictEqual, parseArgs } from "node:util";
 
 import { search } from "../www/learn/fate.js";
 import { loadEngine } from "../www/learn/loop.js";
+import { holders, lives } from "../www/learn/names.js";
 
 const SHOWN_MAX = 5;
 const SHOWN_CHARS = 1000;
@@ -86,6 +89,7 @@ function withoutNumbers(position) {
 }
 
 let positions = 0;
+let names = 0;
 let fates = 0;
 const bugs = engine.bugs();
 
@@ -95,10 +99,11 @@ function equal(what, ours, theirs) {
   different.push([one, other]);
 }
 
-// Compares every step of a run as it is written.
-function comparePositions(scenario, bug) {
-  const run = engine.open({ scenario, bug });
-  const lines = ask(["step", scenario, "--bug", bug, "--json"], "n\n".repeat(run.steps));
+// Compares every step of a run as it is written: of a scenario of the program, or of a file with
+// this text.
+function comparePositions(scenario, bug, file = scenario, text = null) {
+  const run = engine.open({ scenario, bug, text });
+  const lines = ask(["step", file, "--bug", bug, "--json"], "n\n".repeat(run.steps));
   for (let n = 0; n <= run.steps; n += 1) {
     positions += 1;
     const [ours, theirs] = [withoutNumbers(JSON.parse(lines[n])), withoutNumbers(engine.at(run.id, n))];
@@ -106,7 +111,28 @@ function comparePositions(scenario, bug) {
       equal(`${scenario} ${bug} step ${n} ${key}`, ours[key], theirs[key]);
     }
   }
+  comparePlaces(file, bug, run);
   engine.close(run.id);
+}
+
+// Compares the places that hold a name, which names.js finds for pages: `w NAME` of the terminal.
+function comparePlaces(scenario, bug, run) {
+  const lines = engine.lines(run.id, 1, run.steps + 1);
+  const known = (n) => [...lives(lines, n).keys()];
+  const steps = Array.from({ length: run.steps + 1 }, (_, n) => n);
+  const commands = steps.flatMap((n) => known(n).map((id) => `at ${n} w ${id}\n`));
+  const printed = ask(["step", scenario, "--bug", bug, "--color", "never"], commands.join("")).join("\n");
+  const native = printed.split("\nThe name ").slice(1).map((block) => block.matchAll(/^  ([a-z]+) +(held|-) /gm));
+  const shown = native.map((rows) => [...rows].map(([, place, mark]) => [place, mark === "held"]));
+  let at = 0;
+  for (const n of steps) {
+    for (const id of known(n)) {
+      const places = holders(engine.at(run.id, n), lives(lines, n), id).map(({ place, holds }) => [place, holds]);
+      equal(`${scenario} ${bug} step ${n}: places of ${id}`, shown[at], places);
+      at += 1;
+    }
+  }
+  names += at;
 }
 
 // Compares the step that decides a run, for the run as written, or else for the first seed that fails.
@@ -122,6 +148,23 @@ async function compareFate(scenario, bug) {
     return;
   }
 }
+
+// No scenario of the program lets a job wait for a worker.
+const WAITS = `workers 1
+route /a job 5ms responds "a"
+client alice
+  0ms connects
+  0ms sends GET /a
+client bob
+  0ms connects
+  1ms sends GET /a
+expect alice receives 200 "a"
+expect bob receives 200 "a"
+`;
+const folder = mkdtempSync(join(tmpdir(), "whirligig-replay-"));
+writeFileSync(join(folder, "waits.txt"), WAITS);
+comparePositions("waits", "none", join(folder, "waits.txt"), WAITS);
+rmSync(folder, { recursive: true });
 
 const listed = ask(["zoo", "list"]);
 equal("bugs", listed.filter((line) => !line.startsWith(" ")), bugs.map(({ name }) => name));
@@ -140,7 +183,7 @@ for (const { name, text, bugs: notes } of engine.scenarios()) {
 
 const shown = (text) => (text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS)} ..` : text);
 for (const [ours, theirs] of different.slice(0, SHOWN_MAX)) console.log(`native: ${shown(ours)}\nwasm:   ${shown(theirs)}`);
-console.log(`compared: ${compared} hashes, ${positions} positions, ${fates} fates; ${different.length} differ, ${panicked} runs panic and stay native`);
+console.log(`compared: ${compared} hashes, ${positions} positions, ${names} names, ${fates} fates; ${different.length} differ, ${panicked} runs panic and stay native`);
 if (different.length > 0) {
   console.log("www/learn/loop.wasm is out of date: run learn/build.sh and commit the result");
   process.exitCode = 1;
