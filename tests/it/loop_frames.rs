@@ -11,8 +11,9 @@ use serde_json::Value;
 use whirligig::Server as Library;
 
 use crate::docroot::Docroot;
-use crate::harness::{Server, pass, until};
+use crate::harness::{Server, now, pass, until};
 use crate::library::InProcess;
+use crate::strace::{counts, traced};
 use crate::wire::{Client, get};
 
 const FRAMES: &str = "/_whirligig/loop/frames";
@@ -127,6 +128,45 @@ fn frames_count_what_clients_do_and_leave_viewers_out() {
     let in_metrics = metric(&mut client, "whirligig_reads_total");
     let after = viewer.frame_with(|frame| number(&frame["counters"]["responses"]) == writes + 1);
     assert_eq!(number(&after["counters"]["reads"]), in_metrics);
+}
+
+#[test]
+fn calls_in_frames_agree_with_strace() {
+    const REQUESTS: u64 = 10_000;
+    let docroot = Docroot::new();
+    let server = Server::start("reactor", &docroot.root(), &[]);
+    let mut viewer = Viewer::join(server.port, "");
+    let mut client = Client::connect(server.port);
+    let mut settled = 0;
+    until("the file is in the cache", || {
+        client.get("/hello.txt").expect(200);
+        settled += 1;
+        now().duration_since(server.started) > Duration::from_millis(100)
+    });
+    let responses = |frame: &Value| number(&frame["sums"]["responses"]);
+    let before = viewer.frame_with(|frame| responses(frame) == settled);
+    let traced = traced(&server, &docroot.outside("calls"), || {
+        for _ in 0..REQUESTS {
+            client.get("/hello.txt").expect(200);
+        }
+    });
+    let Some((table, _)) = traced else { return };
+    let after = viewer.frame_with(|frame| responses(frame) == settled + REQUESTS);
+    let grown = |name: &str| {
+        let sum = |frame: &Value| match name {
+            "turn" => number(&frame["sums"]["turns"]) + number(&frame["sums"]["own_turns"]),
+            _ => number(&frame["sums"]["calls"][name]),
+        };
+        sum(&after) - sum(&before)
+    };
+    let calls = counts(&table);
+    for (name, system_calls) in
+        [("read", &["recvfrom"][..]), ("write", &["sendto"]), ("turn", &["epoll_wait", "epoll_pwait"])]
+    {
+        let called: u64 = system_calls.iter().filter_map(|name| calls.get(*name)).sum();
+        let difference = called.abs_diff(grown(name));
+        assert!(difference <= called / 100, "{name}: {} in frames\n{table}", grown(name));
+    }
 }
 
 #[test]
