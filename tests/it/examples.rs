@@ -75,6 +75,30 @@ fn late_result_answers_the_client_that_stays() {
 }
 
 #[test]
+fn late_result_drops_the_result_for_a_client_that_has_left() {
+    let server = start("late_result", "reactor", &[]);
+    let mut watcher = Client::connect(server.port);
+    let mut metric = |name: &str| {
+        let text = watcher.get("/_whirligig/metrics").expect(200).text().to_owned();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    // A worker that is quicker than this test has responded before the client leaves.
+    until("a result is stale", || {
+        let done = metric("whirligig_jobs_done_total");
+        let mut alice = Client::connect(server.port);
+        alice.send(request("GET", "/for/alice", &[], b""));
+        until("alice's request is with a worker", || {
+            let working = metric("whirligig_connections{phase=\"handling\"}") == 2;
+            working && metric("whirligig_jobs_waiting ") == 0 || metric("whirligig_jobs_done_total") > done
+        });
+        alice.reset();
+        Client::connect(server.port).get("/for/bob").expect(200).with_body("for bob\n");
+        metric("whirligig_stale_total") > 0
+    });
+}
+
+#[test]
 fn request_headers_shows_the_request() {
     example("request_headers", |client| {
         let page = client.ask("GET", "/", &["X-Odd: <b>&"], b"").expect(200);
