@@ -1,9 +1,11 @@
 //! Rules that the text of the repository can be checked for: headers, comments, names in the
 //! documents, dependencies. Imports are checked in `layers`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use toml::Spanned;
@@ -169,7 +171,7 @@ fn packages() -> Vec<Value> {
         &target,
     ]);
     // What cargo waits for here is another cargo that holds the lock of the package cache.
-    let ended = run_within(std::time::Duration::from_secs(60), command.current_dir(home()));
+    let ended = run_within(Duration::from_secs(60), command.current_dir(home()));
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     let value: Value = serde_json::from_str(&ended.out).unwrap();
     value["packages"].as_array().unwrap().clone()
@@ -255,6 +257,26 @@ fn the_small_packages_build_from_crates_of_this_package() {
         assert!(its.len() > 3, "{its:?}");
         for package in its {
             assert!(ours.contains(&package), "{lock} has another version:\n{package}");
+        }
+    }
+}
+
+/// A pattern of `exclude` without a slash at its beginning also leaves out folders below others.
+#[test]
+fn the_package_has_every_file_that_its_source_includes() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["package", "--list", "--allow-dirty", "--offline"]).current_dir(home());
+    let listed = run_within(Duration::from_secs(60), &mut cargo);
+    assert_eq!(listed.code, Some(0), "{}", listed.err);
+    let packed: BTreeSet<&str> = listed.out.lines().collect();
+    let mut open: Vec<PathBuf> =
+        ["src", "docs", "www/learn/scenarios"].iter().map(|path| home().join(path)).collect();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let name = path.strip_prefix(home()).unwrap().to_str().unwrap();
+            assert!(packed.contains(name), "{name} is not in the package; look at `exclude` in Cargo.toml");
         }
     }
 }
