@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the pictures of the README: a listing in light and in dark. Needs Chromium and Python.
+# Makes the pictures of the README and the home page: a listing in light and in dark.
+# Needs Chromium and Python.
 #
 #     cargo build && docs/images/make.sh [BINARY]
 #
@@ -7,6 +8,7 @@
 # old one only where the page does.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+pictures="$here/../../www/pictures"
 binary="$(realpath "${1:-$here/../../target/debug/whirligig}")"
 chromium="$(command -v chromium || command -v chromium-browser || command -v google-chrome)"
 scratch="$(mktemp -d)"
@@ -44,9 +46,9 @@ shot() {
     TZ=UTC "$chromium" --headless --no-sandbox --disable-gpu --no-first-run --hide-scrollbars \
         --user-data-dir="$scratch/$1" --blink-settings="preferredColorScheme=$2" \
         --force-device-scale-factor=2 --window-size=760,580 --virtual-time-budget=4000 \
-        --screenshot="$here/$1.png" "$url" > "$scratch/$1.log" 2>&1
-    python3 "$here/palette.py" "$here/$1.png"
-    echo "$1.png: $(stat -c %s "$here/$1.png") bytes"
+        --screenshot="$pictures/$1.png" "$url" > "$scratch/$1.log" 2>&1
+    python3 "$here/palette.py" "$pictures/$1.png"
+    echo "$1.png: $(stat -c %s "$pictures/$1.png") bytes"
 }
 shot listing-light 1
 shot listing-dark 0
