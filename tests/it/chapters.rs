@@ -224,6 +224,7 @@ fn a_planted_error_is_found() {
     }
     for html in [
         "<p class=\"source\" data-file=\"src/reactor/mod.rs\"><a><code>fn no_such_line()</code></a></p>",
+        "<a data-file=\"src/no_such_file.rs\">a file</a>",
         "<data data-figure=\"zoo.seeds\">501</data>",
         "<data data-figure=\"zoo.nothing\">1</data>",
     ] {
@@ -254,6 +255,9 @@ fn lines_of_the_source(page: &Page) -> Vec<String> {
             }
         }
     }
+    let files = page.all("a", "").into_iter().filter_map(|at| page.tokens[at].attribute("data-file"));
+    let missing = files.filter(|file| !Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists());
+    errors.extend(missing.map(|file| format!("{file} does not exist")));
     errors
 }
 

@@ -366,6 +366,7 @@ function linkSources() {
   const base = document.querySelector('meta[name="source-base"]')?.content;
   if (!base) return;
   for (const place of all(".source[data-file]")) for (const link of all("a", place)) link.href = `${base}${place.dataset.file}`;
+  for (const link of all("a[data-file]")) link.href = `${base}${link.dataset.file}`;
 }
 
 for (const [key, form] of forms) prepare(key, form);
