@@ -13,6 +13,7 @@ use crate::docroot::own::Inode;
 use crate::docroot::stamp::{file_type, stat};
 use crate::docroot::{Disk, Docroot, LookupError};
 use crate::files::budget::{Spent, fit, reserve};
+use crate::files::collation::{folded, natural_order};
 use crate::pages::{Kind, SortBy, readme};
 use crate::sync::Permit;
 
@@ -77,7 +78,7 @@ struct Folder<'a> {
 
 impl Entries {
     /// Reads the entries of an open directory, requested as `path`, whose names contain `query`.
-    /// `query` is in lower case. The memory is counted in `held`.
+    /// `query` is folded. The memory is counted in `held`.
     pub(super) fn read(
         docroot: &Docroot,
         directory: &OwnedFd,
@@ -155,7 +156,7 @@ impl Entries {
         rows.sort_unstable_by(|a, b| {
             // Directories come first in every order. Equal entries are sorted by name.
             let folders = (b.kind == Kind::Directory).cmp(&(a.kind == Kind::Directory));
-            let by_name = || self.name(a).cmp(self.name(b));
+            let by_name = || natural_order(self.name(a), self.name(b));
             let asked = match by {
                 SortBy::Name => by_name(),
                 SortBy::Size => a.size.cmp(&b.size).then_with(by_name),
@@ -167,9 +168,9 @@ impl Entries {
     }
 }
 
-/// Returns true if a name contains the text, without regard to case. `lower` is in lower case.
-fn contains(name: &[u8], lower: &str) -> bool {
-    lower.is_empty() || String::from_utf8_lossy(name).to_lowercase().contains(lower)
+/// Returns true if a name contains the folded text, without regard to case and accents.
+fn contains(name: &[u8], query: &str) -> bool {
+    query.is_empty() || folded(name).contains(query)
 }
 
 /// Returns the kind, size and time of one entry. `None` for an entry that is not served: a link

@@ -20,6 +20,7 @@ use crate::docroot::stamp::{file_type, stat};
 use crate::docroot::{Disk, Docroot, area_of};
 use crate::files::Scope;
 use crate::files::budget::{Spent, grow};
+use crate::files::collation::folded;
 use crate::files::entries::{Entries, Entry, Unread};
 use crate::handler::coalesce::{Coalesced, NoResult, Work};
 use crate::handler::offload::{Offloaded, Producer};
@@ -221,7 +222,7 @@ impl FairTask for Reading {
 impl Reading {
     fn make(&self) -> Outcome {
         let Wanted { path, choice, .. } = self.work.key();
-        let (docroot, query) = (&*self.docroot, choice.query.to_lowercase());
+        let (docroot, query) = (&*self.docroot, folded(choice.query.as_bytes()));
         let held = self.listings.reading.empty();
         Entries::read(docroot, &self.directory, path, &query, self.entries_max, held)
             .and_then(|entries| Ok(Made::of(self.contents(entries)?, &self.listings.sending)?))

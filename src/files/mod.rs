@@ -11,6 +11,7 @@ mod budget;
 mod candidate;
 pub(crate) mod clean;
 pub(crate) mod coding;
+mod collation;
 mod download;
 mod entries;
 #[cfg(feature = "compress")]

@@ -151,6 +151,48 @@ fn listings_can_be_switched_off() {
     });
 }
 
+/// Numbers by value, and letters without case and accents, whichever of its two forms in Unicode a
+/// name has.
+#[test]
+fn names_are_in_natural_order_in_every_form() {
+    const NAMES: [&str; 10] = [
+        "apple",
+        "Banana",
+        "cherry",
+        "e\u{301}clair-1",
+        "\u{e9}clair-2",
+        "eclair-10",
+        "img2.png",
+        "img10.png",
+        "IMG11.png",
+        "z",
+    ];
+    let docroot = Docroot::empty();
+    for name in NAMES {
+        docroot.write(&format!("names/{name}"), "x");
+    }
+    docroot.write("names/folder10/x", "x");
+    docroot.write("names/Folder9/x", "x");
+    let expected = [&["Folder9", "folder10"][..], &NAMES].concat();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        assert_eq!(entries(&listing(&mut client, "/names/")), expected);
+        let text = client.get("/names/?text").expect(200);
+        let lines: Vec<&str> = text.text().lines().map(|line| line.trim_end_matches('/')).collect();
+        assert_eq!(lines, expected);
+        let json: serde_json::Value = serde_json::from_slice(&client.get("/names/?json").body).expect("JSON");
+        let names: Vec<&str> =
+            json["entries"].as_array().unwrap().iter().filter_map(|e| e["name"].as_str()).collect();
+        assert_eq!(names, expected);
+        // Either form finds both, and so does the letter without its accent.
+        for query in ["%C3%A9CLAIR", "e%CC%81clair", "eclair"] {
+            let found = entries(&listing(&mut client, &format!("/names/?q={query}")));
+            assert_eq!(found, NAMES[3..6], "{query}");
+        }
+    });
+}
+
 /// A listing for programs and for terminals: by `?json` and `?text`, or by the Accept header.
 #[test]
 fn a_listing_is_also_json_and_text() {
