@@ -1,13 +1,14 @@
-// Makes the files that www/learn/step.html needs where browsers refuse its engine, as they do for
-// pages from a file: `node learn/logs.mjs`.
+// Makes the files that the stepper's page and the chapters need where browsers refuse their engine,
+// as they do for pages from a file: `node learn/logs.mjs`.
 //
-// - www/learn/logs/*.js: recorded runs. Each scenario has a file with the run as written and the
-//   run with its first bug. Each position is a change of the one before it.
-// - www/learn/file.js: the modules of the page as one script, because browsers load no modules
+// - www/learn/logs/*.js: recorded runs. Each scenario has a file with the run as written, the run
+//   with its first bug, and those with the bugs that a chapter shows. Each position is a change of
+//   the one before it.
+// - www/learn/file.js: the modules of these pages as one script, because browsers load no modules
 //   from files.
 //
-// Run it after learn/build.sh, and after a change of a module of that page. Tests compare both with
-// the program and the modules.
+// Run it after learn/build.sh, after a change of a module of these pages, and after a change of a
+// picture of a chapter. Tests compare the files with the program and the modules.
 
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
@@ -61,14 +62,29 @@ function recorded(engine, scenario, bug, sentences, sources) {
   return { hash, turns, operations, positions };
 }
 
+// Returns the bugs that the pictures of the chapters show in a scenario.
+function shownBugs(scenario) {
+  const bugs = [];
+  for (const name of readdirSync(learn).filter((one) => one.endsWith(".html"))) {
+    for (const [figure] of readFileSync(new URL(name, learn)).toString().matchAll(/<figure class="loop"[^>]*>/g)) {
+      const value = (key) => new RegExp(` ${key}="([^"]*)"`).exec(figure)?.[1] ?? "";
+      const link = new URLSearchParams(value("data-link").slice(1).replaceAll("&amp;", "&"));
+      if (link.get("s") === scenario) bugs.push(link.get("bug"), value("data-versus"), ...value("data-bugs").split(" "));
+    }
+  }
+  return bugs.filter(Boolean);
+}
+
 // Classic scripts.
 
-// Modules of the page, each after those that it imports. Recordings take the place of the engine.
-const MODULES = ["names.js", "draw.js", "link.js", "runs.js", "fate.js", "recorded.js", "step.js"];
+// Modules of the pages, each after those that it imports. Recordings take the place of the engine.
+const MODULES = ["names.js", "draw.js", "link.js", "runs.js", "fate.js", "recorded.js", "words.js"];
+// The modules that begin a page.
+const PAGES = ["chapter.js", "step.js"];
 const INSTEAD = 'import { loadEngine } from "./engine.js";';
 const TAKEN = "const { loadRecordings: loadEngine } = recordedModule;";
 
-// Returns a module as a function that is called at once.
+// Returns a module as a function. It is called at once, unless it begins a page.
 function script(name) {
   const [imports, exports, body] = [[], [], []];
   for (const line of readFileSync(new URL(name, learn)).toString().trimEnd().split("\n")) {
@@ -83,7 +99,8 @@ function script(name) {
     else body.push(line);
   }
   const variable = `${name.replace(".js", "")}Module`;
-  return [`const ${variable} = (() => {`, ...imports, ...body, `return { ${exports.join(", ")} };`, "})();", ""].join("\n");
+  const [begin, end] = PAGES.includes(name) ? ["() => {", "};"] : ["(() => {", "})();"];
+  return [`const ${variable} = ${begin}`, ...imports, ...body, `return { ${exports.join(", ")} };`, end, ""].join("\n");
 }
 
 // Returns a value as JSON, with a line for each position and each sentence. A change of the loop then
@@ -110,7 +127,8 @@ let bytes = write("logs/index.js", `// Made by learn/logs.mjs.\nglobalThis.loopL
 for (const scenario of scenarios) {
   const { name, bugs } = scenario;
   const [sentences, sources] = [new Table(), new Table()];
-  const names = ["none", ...bugs.filter(({ fails }) => fails).slice(0, 1).map(({ bug }) => bug)];
+  const first = bugs.filter(({ fails }) => fails).slice(0, 1).map(({ bug }) => bug);
+  const names = [...new Set(["none", ...first, ...shownBugs(name)])];
   const runs = Object.fromEntries(names.map((bug) => [bug, recorded(engine, name, bug, sentences, sources)]));
   const log = { scenario, sentences: sentences.values, sources: sources.values, runs };
   bytes += write(`logs/${name}.js`, `// Made by learn/logs.mjs.\nglobalThis.loopLogs.scenarios[${JSON.stringify(name)}] = ${json(log)};\n`);
@@ -121,6 +139,6 @@ if (bytes > BYTES_MAX) {
   process.exitCode = 1;
 }
 
-const head = '// Made by learn/logs.mjs of the modules beside it, for step.html from a file.\n"use strict";\n\nfunction begin() {\n';
-const foot = '}\n\nif (document.readyState === "loading") addEventListener("DOMContentLoaded", begin);\nelse begin();\n';
-console.log(`www/learn/file.js: ${write("file.js", head + MODULES.map(script).join("\n") + foot)} bytes`);
+const head = '// Made by learn/logs.mjs of the modules beside it, for step.html and chapters from a file.\n"use strict";\n\nfunction begin() {\n';
+const foot = 'if (document.querySelector("main.chapter")) chapterModule();\nelse stepModule();\n}\n\nif (document.readyState === "loading") addEventListener("DOMContentLoaded", begin);\nelse begin();\n';
+console.log(`www/learn/file.js: ${write("file.js", head + [...MODULES, ...PAGES].map(script).join("\n") + foot)} bytes`);

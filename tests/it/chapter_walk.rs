@@ -1,5 +1,5 @@
 //! The chapters in a browser: guesses, pictures, keyboard, narrow and dark windows, bad links, and
-//! pages without scripts or without the engine.
+//! pages from files, without scripts or without the engine.
 //!
 //! `WHIRLIGIG_AXE=FILE` names the script of axe-core, which checks the accessibility of each page;
 //! without it that check is skipped.
@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use tempfile::TempDir;
 
 use crate::browser::chromium;
 use crate::chapters::{chapters, www};
@@ -236,32 +238,68 @@ fn a_bad_link_leaves_a_sentence() {
     assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
-#[test]
-fn the_text_is_complete_without_the_engine_and_without_scripts() {
-    let Some(chromium) = chromium() else { return };
+/// Copies `www` without the engine.
+fn without_engine() -> (TempDir, PathBuf) {
     let scene = tempfile::tempdir().unwrap();
     let copied = run(Command::new("cp").arg("-r").arg(www()).arg(scene.path()));
     assert_eq!(copied.code, Some(0), "{}", copied.err);
     let copy = scene.path().join("www");
     fs::remove_file(copy.join("learn/loop.wasm")).unwrap();
+    (scene, copy)
+}
+
+#[test]
+fn recordings_take_the_place_of_the_engine() {
+    let Some(chromium) = chromium() else { return };
+    let (_scene, copy) = without_engine();
+    let server = Server::start("reactor", &copy, &[]);
+    let mut browser = Browser::start(&chromium);
+    browser.look_like(1280, 900, "light");
+    for page in chapters() {
+        for url in
+            [format!("file://{}/{}", copy.display(), page.path), format!("{}{}", server.url, page.path)]
+        {
+            browser.open(&url);
+            browser.until(READY);
+            none(&mut browser, WALK, &url);
+            none(
+                &mut browser,
+                "[...document.querySelectorAll('figure.loop .note')].map(one => one.textContent)",
+                &url,
+            );
+        }
+        // The link of a picture leads to a run that is recorded.
+        browser.open(&format!("file://{}/{}", copy.display(), page.path));
+        browser.until(READY);
+        browser.value("document.querySelector('figure.loop a.open').click()");
+        browser.until("location.pathname.endsWith('/learn/step.html')");
+        browser.until("document.querySelector('.only-recorded')?.getClientRects().length > 0");
+        browser.until("document.getElementById('message').hidden");
+    }
+}
+
+#[test]
+fn the_text_is_complete_without_pictures_and_without_scripts() {
+    let Some(chromium) = chromium() else { return };
+    let (_scene, copy) = without_engine();
+    fs::remove_dir_all(copy.join("learn/logs")).unwrap();
     let server = Server::start("reactor", &copy, &[]);
     let mut browser = Browser::start(&chromium);
     for page in chapters() {
         browser.look_like(1280, 900, "light");
         let url = format!("{}{}", server.url, page.path);
-        browser.open(&url);
-        browser.until(READY);
-        browser.value("for (const form of document.querySelectorAll('form.guess')) form.querySelector('.acts [type=button]').click()");
-        none(&mut browser, HIDDEN, &page.path);
-        let without = "[...document.querySelectorAll('figure.loop')].filter(one => !one.querySelector('.note')?.textContent.includes('whirligig step'))";
-        none(&mut browser, &format!("{without}.map(one => one.dataset.link)"), &page.path);
+        for url in [&url, &format!("file://{}/{}", copy.display(), page.path)] {
+            browser.open(url);
+            browser.until(READY);
+            browser.value("for (const form of document.querySelectorAll('form.guess')) form.querySelector('.acts [type=button]').click()");
+            none(&mut browser, HIDDEN, url);
+            let without = "[...document.querySelectorAll('figure.loop')].filter(one => !one.querySelector('.note')?.textContent.includes('whirligig step'))";
+            none(&mut browser, &format!("{without}.map(one => one.dataset.link)"), url);
+        }
 
         browser.run_scripts(false);
         browser.open(&format!("{url}?without"));
         none(&mut browser, HIDDEN, &format!("{} without scripts", page.path));
         browser.run_scripts(true);
-        browser.open(&format!("file://{}", copy.join(&page.path).display()));
-        none(&mut browser, HIDDEN, &format!("{} from a file", page.path));
-        browser.until("document.querySelector('.only-file').getClientRects().length > 0");
     }
 }

@@ -74,6 +74,19 @@ impl Page {
             .collect()
     }
 
+    /// Returns scenario and bug of each run that the pictures show.
+    pub(crate) fn shown_runs(&self) -> Vec<(String, String)> {
+        let mut runs = Vec::new();
+        for at in self.all("figure", "loop") {
+            let link = self.value(at, "data-link");
+            let part = |key: &str| link.split(['#', '&']).find_map(|pair| pair.strip_prefix(key)).unwrap();
+            let more = ["data-versus", "data-bugs"].map(|key| self.tokens[at].attribute(key).unwrap_or(""));
+            let bugs = more.into_iter().flat_map(str::split_whitespace);
+            runs.extend(bugs.chain([part("bug=")]).map(|bug| (part("s=").to_owned(), bug.to_owned())));
+        }
+        runs
+    }
+
     /// Resolves a link. Returns the page below `www` and the fragment.
     fn target(&self, link: &str) -> (String, Option<String>) {
         let (path, fragment) =
@@ -402,8 +415,7 @@ fn seconds(page: &Page) -> f64 {
     let mut at = 0;
     while at < main.len() {
         // Notes about missing scripts, and links to the stepper.
-        let is_left_out =
-            main[at].opens("p", "only-file") || main[at].opens("noscript", "") || main[at].opens("a", "open");
+        let is_left_out = main[at].opens("noscript", "") || main[at].opens("a", "open");
         if is_left_out {
             at += inside(main, at).len() + 2;
             continue;

@@ -1,10 +1,11 @@
 // A chapter: questions that wait for a guess, and pictures of the loop at a step.
 //
-// The guesses are the state of the page and its address: #g=2&q1=3, where 0 is a question without a
-// guess. The text of the chapter is in its page, which can be read without this file. This file must
-// not know how the loop is drawn (draw.js) or where a run comes from (loop.js).
+// The guesses are the state of the page and its address: #g=2&q1=3, where 0 is a question without
+// a guess. The text of the chapter is in its page, which can be read without this file. This file
+// must not know how the loop is drawn (draw.js) or where a run comes from (engine.js).
 
 import * as draw from "./draw.js";
+import { loadEngine } from "./engine.js";
 import { decode, encode } from "./link.js";
 import { called, lives, milliseconds } from "./names.js";
 import { Runs } from "./runs.js";
@@ -111,8 +112,8 @@ function showGuesses() {
   }
 }
 
-// The answer is hidden until the guess is made. A reveal that does not follow its question leaves a
-// line in its place.
+// The answer is hidden until the guess is made. A reveal that does not follow its question leaves
+// a line in its place.
 function showReveal(key, value) {
   const reveal = revealOf(key);
   if (!reveal) return;
@@ -143,7 +144,8 @@ function showReveal(key, value) {
 let engine;
 let runs;
 
-// The step of another run that is the same as step n: equal so far, or else the last one of its time.
+// The step of another run that is the same as step n: equal so far, or else the last one of its
+// time.
 function sameStep(one, other, n) {
   const differs = one.lines.findIndex((line, at) => line.text !== other.lines[at]?.text || line.at_ns !== other.lines[at].at_ns);
   if (differs < 0 || n <= differs) return Math.min(n, other.steps);
@@ -178,7 +180,8 @@ class Picture {
     this.row = this.#rowOf(this.n);
   }
 
-  // The number of rows until step n of the first run, with those of the other run before step n + 1.
+  // The number of rows until step n of the first run, with those of the other run before step n +
+  // 1.
   #rowOf(n) {
     const next = this.rows.findIndex(([, line]) => line?.n === n + 1);
     const row = next < 0 ? this.rows.length : next;
@@ -292,7 +295,7 @@ class Picture {
     this.figure.dataset.row = String(this.row);
     const link = this.figure.querySelector("a.open");
     const versus = this.columns[1]?.bug ?? null;
-    if (link) link.href = new URL(`step.html${encode({ ...this.link, n: this.n, versus })}`, import.meta.url).href;
+    if (link) link.hash = encode({ ...this.link, n: this.n, versus });
   }
 
   #showColumn(column, position) {
@@ -338,15 +341,14 @@ function sentenceOf(error) {
 
 // A picture that cannot be drawn leaves a sentence; the text around it is complete without it.
 function sayWhy(figure, error) {
-  figure.append(h("p", { class: "note", role: "status" }, words.noPicture(sentenceOf(error), figure.dataset.link)));
+  figure.append(h("p", { class: "note", role: "status" }, words.noPicture(sentenceOf(error).replace(/\.$/, ""), figure.dataset.link)));
 }
 
 async function drawPictures() {
   const figures = all("figure.loop");
   if (figures.length === 0) return;
   try {
-    const { loadEngine } = await import("./loop.js");
-    engine = await loadEngine(new URL("loop.wasm", import.meta.url));
+    engine = await loadEngine(figures.map((figure) => decode(figure.dataset.link).scenario));
     runs = new Runs(engine, RUNS_KEPT);
     scenarios = engine.scenarios();
   } catch (error) {
@@ -380,5 +382,6 @@ addEventListener("hashchange", () => {
   if (isAnchor(text)) write();
   else open();
 });
-await drawPictures();
-document.documentElement.dataset.ready = "yes";
+drawPictures().then(() => {
+  document.documentElement.dataset.ready = "yes";
+});

@@ -4,12 +4,13 @@
 
 import { loadRecordings } from "./recorded.js";
 
-export async function loadEngine() {
+// Recordings are those of the scenarios with these names, or all.
+export async function loadEngine(names) {
   try {
     const { loadEngine: load } = await import("./loop.js");
     return await load(new URL("loop.wasm", import.meta.url));
   } catch (error) {
     // Without recordings as well, the first error is the one to show.
-    return loadRecordings().catch(() => Promise.reject(error));
+    return loadRecordings(names).catch(() => Promise.reject(error));
   }
 }

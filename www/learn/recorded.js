@@ -1,21 +1,27 @@
 // Recorded runs in the place of the engine: browsers load no engine for a page from a file.
 //
-// learn/logs.mjs makes the recordings: each scenario as it is written, and with its first bug. The
-// functions are those of loop.js. This file must not know what the page shows.
+// learn/logs.mjs makes the recordings: each scenario as it is written, with its first bug, and
+// with the bugs that a chapter shows. The functions are those of loop.js. This file must not know
+// what the page shows.
 
 const NEEDS_ENGINE = "needs the engine, which browsers load only from a server. Start 'whirligig www', or use 'whirligig step' in a terminal.";
 
-// Loads all recordings as scripts, because browsers read no other files for a page from a file.
-export async function loadRecordings() {
+// Loads recordings as scripts, because browsers read no other files for a page from a file. They
+// are those of the scenarios with these names, or all.
+export async function loadRecordings(wanted) {
   await script("logs/index.js");
-  await Promise.all(globalThis.loopLogs.names.map((name) => script(`logs/${name}.js`)));
-  return new Recordings(globalThis.loopLogs);
+  const logs = globalThis.loopLogs;
+  const names = logs.names.filter((name) => wanted?.includes(name) ?? true);
+  await Promise.all(names.map((name) => script(`logs/${name}.js`)));
+  return new Recordings({ ...logs, names });
 }
 
 function script(source) {
   return new Promise((done, failed) => {
     const element = document.createElement("script");
-    element.src = source;
+    // The page can be in another folder, and a script from a file does not know its own address.
+    // So a style sheet beside the recordings gives that of their folder.
+    element.src = new URL(source, document.querySelector('link[href$="picture.css"]').href).href;
     element.addEventListener("load", done);
     element.addEventListener("error", () => failed(new Error(`${source} could not be loaded`)));
     document.head.append(element);
