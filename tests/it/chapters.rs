@@ -583,6 +583,38 @@ fn a_translation_has_the_parts_of_its_original() {
     });
 }
 
+/// Each chapter leads to the next one and to the ladder, and each stage of the ladder to a chapter.
+#[test]
+fn chapters_and_the_ladder_lead_to_each_other() {
+    for_all(|page| {
+        let links: Vec<&str> = page.tokens.iter().filter_map(|token| token.attribute("href")).collect();
+        let files: Vec<&str> = page.tokens.iter().filter_map(|token| token.attribute("data-file")).collect();
+        let opening = Page::read("loop.html");
+        let list = opening.all("ol", "chapters")[0];
+        let all: Vec<String> = inside(&opening.tokens, list)
+            .iter()
+            .filter_map(|token| Some(token.attribute("href")?.rsplit('/').next()?.to_owned()))
+            .collect();
+        let at = all.iter().position(|name| page.path.ends_with(name.as_str()));
+        let next = at.and_then(|at| all.get(at + 1));
+        let mut errors = Vec::new();
+        if next.is_some_and(|name| !links.iter().any(|link| link.trim_start_matches("../") == name)) {
+            errors.push(format!("no link to {next:?}"));
+        }
+        if !files.contains(&"learn/ladder/README.md") {
+            errors.push("no link to the ladder".to_owned());
+        }
+        errors
+    });
+    let ladder = Path::new(env!("CARGO_MANIFEST_DIR")).join("learn/ladder/README.md");
+    let text = fs::read_to_string(ladder).unwrap();
+    let stages: Vec<&str> = text.split("\n## ").filter(|section| section.starts_with("Stage ")).collect();
+    assert_eq!(stages.len(), 8);
+    for stage in stages {
+        assert!(stage.contains("/www/learn/"), "no chapter in: {}", stage.lines().next().unwrap());
+    }
+}
+
 /// The opening page links exactly the chapters that exist, in their order.
 #[test]
 fn the_opening_page_lists_the_chapters() {

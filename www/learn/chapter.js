@@ -180,8 +180,7 @@ class Picture {
     this.row = this.#rowOf(this.n);
   }
 
-  // The number of rows until step n of the first run, with those of the other run before step n +
-  // 1.
+  // The number of rows until step n of the first run, with those of the other run before the next.
   #rowOf(n) {
     const next = this.rows.findIndex(([, line]) => line?.n === n + 1);
     const row = next < 0 ? this.rows.length : next;
