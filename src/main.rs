@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use whirligig::Server;
-use whirligig::inside::cli::{self, Exit, Surroundings};
+use whirligig::inside::cli::{self, Exit, Listening, Surroundings, UrlFile};
 use whirligig::inside::log::LogQueue;
 
 fn main() -> ExitCode {
@@ -34,7 +34,24 @@ fn start() -> Result<ExitCode, Exit> {
     server.take_signals().map_err(|error| {
         Exit::runtime("cannot take over signals", error, "raise the limit on open files (ulimit -n)")
     })?;
-    let default_port_taken = server.default_port_taken().then_some(asked_port);
-    startup.banner.print(&server.urls(), server.config(), default_port_taken);
-    Ok(cli::end(server.run_logged(Some(&log)), &log))
+    let urls = server.urls();
+    let url_file = startup.url_file.map(|path| UrlFile::write(&path, &urls)).transpose()?;
+    let config = server.config();
+    startup.banner.print(&Listening {
+        urls: &urls,
+        root: &server.root().unwrap_or_else(|| config.root.clone()),
+        model: config.model,
+        is_private: config.is_private(),
+        port_taken: server.default_port_taken().then_some(asked_port),
+    });
+    if startup.opens_browser {
+        match cli::local_url(&urls) {
+            Some(url) => cli::open_browser(url),
+            None => log::warn!("--open: a browser cannot open a Unix socket"),
+        }
+    }
+    let ended = server.run_logged(Some(&log));
+    // `end` may exit without dropping anything.
+    drop(url_file);
+    Ok(cli::end(ended, &log))
 }

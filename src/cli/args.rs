@@ -82,6 +82,26 @@ pub(super) struct Args {
     #[arg(help_heading = "Address", short, long, value_name = "N", value_parser = port, default_value_t = 8080)]
     #[arg(env = "WHIRLIGIG_PORT", hide_env = true)]
     pub(super) port: u16,
+    /// Listen on all interfaces, so that other machines reach the server; short for --bind ::
+    #[arg(help_heading = "Address", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_LAN", hide_env = true)]
+    pub(super) lan: bool,
+    /// Draw the first URL as a QR code [default: on a terminal with colours, beyond loopback]
+    #[arg(help_heading = "Address", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_QR", hide_env = true, hide_short_help = true)]
+    pub(super) qr: bool,
+    /// Do not draw a QR code
+    #[arg(help_heading = "Address", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_NO_QR", hide_env = true)]
+    pub(super) no_qr: bool,
+    /// Open the server in a browser: the first command of BROWSER that starts, else xdg-open
+    #[arg(help_heading = "Address", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_OPEN", hide_env = true)]
+    pub(super) open: bool,
+    /// Write all URLs to this file, one on a line, for scripts; removed when the server ends
+    #[arg(help_heading = "Address", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = "WHIRLIGIG_URL_FILE", hide_env = true, hide_short_help = true)]
+    pub(super) url_file: Option<PathBuf>,
 
     /// Serve from one poll loop (reactor) or from one thread per connection (threads)
     #[arg(help_heading = "Model", long, value_name = "MODEL", hide_possible_values = true)]
@@ -151,7 +171,7 @@ pub(super) struct Args {
     #[arg(help_heading = "Logging", short, long, action = ArgAction::Count)]
     #[arg(env = "WHIRLIGIG_VERBOSE", hide_env = true)]
     pub(super) verbose: u8,
-    /// Log errors only, and print only the URLs at the start
+    /// Log errors only, and print only the first URL at the start
     #[arg(help_heading = "Logging", short, long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_QUIET", hide_env = true)]
     pub(super) quiet: bool,

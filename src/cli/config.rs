@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::io;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
@@ -14,7 +15,7 @@ use crate::cli::exit::Exit;
 use crate::cli::sources::Sources;
 use crate::cli::value::Size;
 use crate::config::{
-    CgiOptions, Config, FileOptions, Limits, LogTarget, SiteOptions, TIMEOUT_MAX, Timeouts, TurnLines,
+    Bind, CgiOptions, Config, FileOptions, Limits, LogTarget, SiteOptions, TIMEOUT_MAX, Timeouts, TurnLines,
 };
 
 pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Result<Config, Exit> {
@@ -28,11 +29,15 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
     };
     // An archive contains every name, as a listing does.
     let archives = one_of(sources, ("archives", args.files.archives), ("no_listing", args.files.no_listing))?;
+    let is_lan = one_of(sources, ("lan", args.lan), ("bind", !sources.is_default("bind")))? == Some(true);
     Ok(Config {
         root: args.root.clone().unwrap_or_else(|| default_root(Path::new("."))),
         model: args.model,
         reactors: args.reactors,
-        binds: args.bind.clone(),
+        binds: match is_lan {
+            true => vec![Bind::Ip(Ipv6Addr::UNSPECIFIED.into(), None)],
+            false => args.bind.clone(),
+        },
         port: args.port,
         port_is_explicit: !sources.is_default("port"),
         limits: limits_of(args),
@@ -65,7 +70,7 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
         health: !args.no_health,
         metrics: one_of(sources, ("metrics", args.metrics), ("no_metrics", args.no_metrics))?,
         loop_page: one_of(sources, ("loop_page", args.loop_page), ("no_loop_page", args.no_loop_page))?,
-        own_files: args.config.iter().cloned().collect(),
+        own_files: args.config.iter().chain(&args.url_file).cloned().collect(),
         access_log,
         log_format: args.log_format,
         turn_lines: TurnLines::Off,
@@ -164,7 +169,11 @@ pub(super) fn log_level(args: &Args, sources: &Sources) -> Result<LevelFilter, E
 /// Decides between two contradictory flags: `Some(true)` if the first is on, `Some(false)` if the
 /// second is, `None` if neither is. The command line overrides the environment, which overrides the
 /// file. Both flags from one source are an error.
-fn one_of(sources: &Sources, first: (&str, bool), second: (&str, bool)) -> Result<Option<bool>, Exit> {
+pub(super) fn one_of(
+    sources: &Sources,
+    first: (&str, bool),
+    second: (&str, bool),
+) -> Result<Option<bool>, Exit> {
     match (first.1, second.1) {
         (false, false) => return Ok(None),
         (true, false) => return Ok(Some(true)),

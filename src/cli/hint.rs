@@ -16,13 +16,13 @@ pub(super) fn foreign(flag: &str) -> Option<&'static str> {
 const FOREIGN: [(&str, &str); 20] = [
     (
         "host hostname address addr listen ip interface interfaces",
-        "--bind ADDR sets the address to listen on, --port N the port",
+        "--bind ADDR sets the address to listen on, --lan selects all of them, --port N sets the port",
     ),
     (
         "directory dir folder docroot document-root webroot d",
         "the folder to serve is an argument without an option, as in 'whirligig DIR'",
     ),
-    ("open browser launch o", "no browser is opened; the address is printed at the start"),
+    ("browser launch o", "--open opens the server in a browser"),
     (
         "cert key certificate ssl tls https ssl-cert ssl-key tls-cert tls-key",
         "this server has no TLS; put a proxy with TLS in front of it",
@@ -86,7 +86,7 @@ pub(super) fn unknown(what: &str, typed: &str, known: &[&str]) -> String {
     }
 }
 
-/// Length from which a name may differ in two letters. `--open` is not a misspelt `--port`.
+/// Length from which a name may differ in two letters. `--time` is not a misspelt `--mime`.
 const LONG_NAME_LETTERS: usize = 8;
 
 /// Shortest name for which anything is suggested. A shorter one resembles too many others.
@@ -133,7 +133,6 @@ mod tests {
     #[test]
     fn far_names_are_not() {
         for typed in [
-            "--open",
             "--directory",
             "--cert",
             "--index",

@@ -4,11 +4,12 @@
 //! Each flag is defined once, in `Args`. Help, completions, the manual page, the keys of the file
 //! and `--show-config` are derived from it. Defaults come from `config`. `tools` runs `whirligig
 //! sim` and the like. This folder starts no server and must not know which code uses a setting. It
-//! accesses the disk only to read the configuration file, to open the access log and to check that
-//! the folder to serve exists.
+//! accesses the disk only to read the configuration file, to open the access log, to write the file
+//! of URLs and to check that the folder to serve exists.
 
 mod args;
 mod banner;
+mod browser;
 mod config;
 mod exit;
 mod fate;
@@ -17,6 +18,7 @@ mod hint;
 mod manual;
 mod processors;
 mod progress;
+mod qr;
 mod setting;
 mod show;
 mod sim;
@@ -24,10 +26,12 @@ mod sources;
 mod step;
 mod tool;
 mod tools;
+mod url_file;
 mod value;
 mod zoo;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use log::LevelFilter;
@@ -41,9 +45,11 @@ use file::ConfigFile;
 use sources::Sources;
 
 pub use args::Surroundings;
-pub use banner::Banner;
+pub use banner::{Banner, Listening, Window, local_url};
+pub use browser::open as open_browser;
 pub use exit::{Exit, end};
 pub use tools::run_tool;
+pub use url_file::UrlFile;
 
 /// Result of reading the command line.
 #[derive(Clone, Debug)]
@@ -54,6 +60,10 @@ pub struct Startup {
     pub log_level: LevelFilter,
     /// Banner with the URLs of the server.
     pub banner: Banner,
+    /// True if the server is opened in a browser.
+    pub opens_browser: bool,
+    /// File to write the URLs to.
+    pub url_file: Option<PathBuf>,
     /// Colours of log lines on standard error.
     pub stderr_colors: Colors,
     /// Warnings to log about settings that are valid but probably not intended, one line each.
@@ -85,7 +95,9 @@ where
     Ok(Startup {
         config,
         log_level: level,
-        banner: Banner::of(&args, level, surroundings),
+        banner: Banner::of(&args, &sources, level, surroundings)?,
+        opens_browser: args.open,
+        url_file: args.url_file,
         stderr_colors: if is_colored { Colors::On } else { Colors::Off },
         warnings: slashes_forgotten(&sources),
     })

@@ -14,7 +14,7 @@ use crate::cli::sources::Sources;
 use crate::log::escape_control;
 
 /// Contradictory switches other than KEY and no-KEY. An overridden one is printed as a comment.
-const CONTRARY: [(&str, &str); 1] = [("quiet", "verbose")];
+const CONTRARY: [(&str, &str); 2] = [("quiet", "verbose"), ("lan", "bind")];
 
 /// One setting as printed.
 struct Line {

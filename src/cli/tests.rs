@@ -1,7 +1,7 @@
 //! Tests of the command line from its words to a configuration or an error.
 
 use std::io::{self, Write as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -289,7 +289,7 @@ fn every_printed_default_is_a_line_the_file_takes() {
         }
     }
     let flags = Args::command();
-    let negative = ["no-api", "no-metrics", "no-loop-page"].len();
+    let negative = ["no-api", "no-metrics", "no-loop-page", "no-qr"].len();
     assert_eq!(keys, settings(&flags).count() - negative);
     let (given, default) = (from_file(&text, ".").unwrap().config, config(""));
     assert!(given.port_is_explicit);
@@ -488,9 +488,20 @@ fn flag_beats_variable_beats_default() {
 const URLS: [&str; 2] = ["http://127.0.0.1:8080/", "http://[::1]:8080/"];
 
 fn banner(line: &str, around: &Surroundings) -> (bool, String) {
+    banner_in(line, around, Some(Window { columns: 80, lines: 24 }))
+}
+
+fn banner_in(line: &str, around: &Surroundings, window: Option<Window>) -> (bool, String) {
     let startup = try_parse(&format!("{line} ."), around).unwrap();
-    let text = startup.banner.text(&URLS.map(str::to_owned), &startup.config, None);
-    (startup.banner.on_stderr, text)
+    let (urls, config) = (URLS.map(str::to_owned), &startup.config);
+    let server = Listening {
+        urls: &urls,
+        root: &config.root,
+        model: config.model,
+        is_private: config.is_private(),
+        port_taken: None,
+    };
+    (startup.banner.on_stderr, startup.banner.text(&server, window))
 }
 
 #[test]
@@ -502,16 +513,84 @@ fn the_banner_has_each_url_alone_on_a_line() {
     assert!(text.contains("\x1b[36mhttp://[::1]:8080/\x1b[0m\n"), "{text}");
     assert!(text.contains("press Ctrl-C to stop"), "{text}");
     let startup = try_parse(".", &PLAIN).unwrap();
-    let odd = Config { root: "w\x1bw".into(), ..startup.config.clone() };
-    assert!(startup.banner.text(&[], &odd, None).contains("serving w\\u{1b}w"));
-    assert!(startup.banner.text(&[], &odd, Some(8080)).starts_with("port 8080 is taken"));
+    let root = Path::new("w\x1bw");
+    let model = Model::Reactor;
+    let odd = Listening { urls: &[], root, model, is_private: true, port_taken: Some(8080) };
+    let text = startup.banner.text(&odd, None);
+    assert!(text.contains("serving w\\u{1b}w") && text.starts_with("port 8080 is taken"), "{text}");
+}
+
+#[test]
+fn a_code_is_drawn_where_a_person_needs_it_and_it_fits() {
+    let bare = Surroundings { no_color: true, ..TERMINAL };
+    let window = |columns, lines| Some(Window { columns, lines });
+    let drawn = |line: &str, around: &Surroundings, window| {
+        let (_, text) = banner_in(line, around, window);
+        text.contains('\u{2588}')
+    };
+    for (line, around, is_drawn) in [
+        ("--lan", TERMINAL, true),
+        ("--bind 0.0.0.0", TERMINAL, true),
+        ("", TERMINAL, false),
+        ("--qr", TERMINAL, true),
+        ("--lan --no-qr", TERMINAL, false),
+        ("--lan -q", TERMINAL, false),
+        ("--lan --qr -q", TERMINAL, false),
+        ("--lan", PLAIN, false),
+        ("--lan --qr", PLAIN, true),
+        ("--lan", bare, false),
+        ("--lan --qr", bare, true),
+    ] {
+        assert_eq!(drawn(line, &around, None), is_drawn, "{line} {around:?}");
+    }
+    assert!(drawn("--lan", &TERMINAL, window(80, 24)));
+    for (columns, lines) in [(32, 24), (80, 18)] {
+        assert!(!drawn("--lan", &TERMINAL, window(columns, lines)), "{columns} x {lines}");
+    }
+    assert!(drawn("--lan --qr", &TERMINAL, window(80, 18)), "the terminal scrolls");
+    let (_, text) = banner_in("--lan --qr", &TERMINAL, window(32, 24));
+    assert!(text.contains("\nthe QR code needs a terminal with 33 columns\n"), "{text}");
+    let (_, text) = banner_in("--lan", &TERMINAL, window(32, 24));
+    assert!(!text.contains("QR"), "{text}");
+    check_usage("--qr --no-qr .", "--qr with --no-qr: they contradict each other, leave one out");
+}
+
+#[test]
+fn the_url_for_this_machine_is_that_of_loopback() {
+    let best = |urls: &[&str]| {
+        let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
+        local_url(&urls).map(str::to_owned)
+    };
+    let (lan, own) = ("http://10.0.0.7:80/", "http://127.0.0.1:80/");
+    assert_eq!(best(&[lan, own]).as_deref(), Some(own));
+    assert_eq!(best(&["unix:/x", lan]).as_deref(), Some(lan));
+    assert_eq!(best(&[lan, "http://[::1]:80/"]).as_deref(), Some("http://[::1]:80/"));
+    assert_eq!(best(&["unix:/x"]), None);
+}
+
+#[test]
+fn lan_is_short_for_all_interfaces() {
+    let all = [Bind::Ip(Ipv6Addr::UNSPECIFIED.into(), None)];
+    assert_eq!(config("--lan").binds, all);
+    assert!(!config("--lan").is_private());
+    check_usage("--lan --bind ::1 .", "--lan with --bind: they contradict each other, leave one out");
+    let of_file = |text, line| from_file(text, line).unwrap().config.binds;
+    assert_eq!(of_file("bind = '::1'", "--lan ."), all);
+    assert_eq!(of_file("lan = true", "."), all);
+    assert_eq!(of_file("lan = true", "--bind ::1 ."), config("--bind ::1").binds);
+    let shown = parse(["whirligig", "--lan", "--show-config"], &PLAIN).unwrap_err();
+    assert!(shown.text().contains("\nlan = true "), "{}", shown.text());
+    check_usage(
+        "--host x .",
+        "unknown option '--host': --bind ADDR sets the address to listen on, --lan selects all of them, --port N sets the port",
+    );
 }
 
 #[test]
 fn the_banner_leaves_machines_alone() {
-    let urls = format!("{}\n", URLS.join("\n"));
-    assert_eq!(banner("-q", &PLAIN), (false, urls.clone()));
-    assert_eq!(banner("-q --access-log -", &PLAIN), (true, urls));
+    let url = format!("{}\n", URLS[0]);
+    assert_eq!(banner("-q", &PLAIN), (false, url.clone()));
+    assert_eq!(banner("-q --access-log -", &PLAIN), (true, url));
     assert!(banner("--access-log -", &PLAIN).0);
     assert!(!banner("--access-log off", &PLAIN).0);
     assert!(!banner("", &TERMINAL).0, "a log that was not asked for goes where a person reads it");
@@ -551,7 +630,7 @@ fn flags_of_other_servers_are_answered() {
         ("--host 0.0.0.0 .", "'--host': --bind ADDR"),
         ("--directory=/srv", "'--directory': the folder to serve is an argument without an option"),
         ("-d /srv", "'-d': the folder to serve is an argument without an option"),
-        ("--open", "'--open': no browser is opened"),
+        ("--browser", "'--browser': --open opens the server in a browser"),
         ("--cert x --key y", "'--cert': this server has no TLS"),
         ("--index main.html", "'--index': the index file of a folder is index.html"),
         ("--workers 4", "'--workers': --reactors N"),

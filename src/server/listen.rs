@@ -3,7 +3,7 @@
 //! This file must not know which code accepts connections.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::{Bind, Config};
@@ -81,7 +81,12 @@ pub(super) fn listen(bind: &Bind, config: &Config) -> Result<Bound, BindError> {
                     notsent_lowat_bytes: config.limits.notsent_lowat_bytes,
                     defer_accept: config.timeouts.defer_accept,
                 };
-                let bound = bind_tcp_shared(addr, options, others).and_then(|listeners| {
+                let bound = bind_tcp_shared(addr, options, others);
+                let bound = bound.or_else(|error| match without_ipv6(addr, &error) {
+                    Some(addr) => bind_tcp_shared(addr, options, others),
+                    None => Err(error),
+                });
+                let bound = bound.and_then(|listeners| {
                     listeners[0].local_addr().map(|local| Bound::Tcp(listeners, local))
                 });
                 match bound {
@@ -98,6 +103,14 @@ pub(super) fn listen(bind: &Bind, config: &Config) -> Result<Bound, BindError> {
             }
         }
     }
+}
+
+/// Returns the address of all IPv4 interfaces if `::` cannot be bound because the kernel has no
+/// IPv6.
+fn without_ipv6(addr: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    let is_missing = error.raw_os_error() == Some(libc::EAFNOSUPPORT);
+    let is_all = addr.is_ipv6() && addr.ip().is_unspecified();
+    (is_missing && is_all).then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port()))
 }
 
 /// Options that [`bind_tcp_shared`] sets in addition to those it always sets.

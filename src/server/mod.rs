@@ -15,6 +15,7 @@ mod stop;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::read_clocks;
@@ -164,10 +165,21 @@ impl Server {
     }
 
     /// Returns the URLs of the server. An unspecified address such as 0.0.0.0 has several: first
-    /// that of this machine, then those for other machines.
+    /// those for other machines, that of the local network before the rest, and last that of this
+    /// machine.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.listeners.iter().flat_map(Bound::urls).collect()
+    }
+
+    /// Returns the absolute path of the folder that is served, links resolved. `None` if the content
+    /// is a handler of the library user.
+    #[must_use]
+    pub fn root(&self) -> Option<PathBuf> {
+        match &self.content {
+            Content::Folder(root) => Some(root.current().real_path().to_owned()),
+            Content::Own(_) => None,
+        }
     }
 
     /// Returns true if the default port was taken, so that the server uses another one.

@@ -24,7 +24,7 @@ const WITH_COMMANDS: [&str; 3] = ["README.md", "docs/manual.md", "docs/deploy.md
 
 /// Commands that are not run, each with the reason. One that no page contains any more fails the
 /// test.
-const EXCEPTIONS: [(&str, &str); 8] = [
+const EXCEPTIONS: [(&str, &str); 9] = [
     ("cargo run --release", "builds the program, and serves until it is stopped"),
     ("cargo test", "runs this test"),
     ("cargo install --path .", "builds and installs the program"),
@@ -32,6 +32,7 @@ const EXCEPTIONS: [(&str, &str); 8] = [
     ("(cd examples/tiny_reactor && TRACE=1 cargo run)", "builds, and serves until it is stopped"),
     ("wrk -t1 -c64 -d5s http://127.0.0.1:8080/", "loads the machine for 5 s"),
     ("whirligig --man | man -l -", "needs a pager; `config::` gives the page to troff"),
+    ("whirligig --open site", "opens a browser"),
     ("htpasswd -B -c users anna", "asks for a password on a terminal; the folder has its file"),
 ];
 

@@ -18,6 +18,7 @@ mod harness;
 mod html;
 mod wire;
 
+mod addresses;
 mod api;
 mod archive;
 mod auth;
