@@ -21,6 +21,7 @@ use crate::config::{
     Limits, LogFormat, Model, Symlinks, Timeouts, TypeRule, UPLOAD_BYTES_MAX, Vhost,
 };
 use crate::docroot::header_rules::{parse_cache_rule, parse_header_rule};
+use crate::docroot::index::parse_index;
 use crate::docroot::types::parse_type_rule;
 use crate::features::allowed_hosts::parse_allowed_host;
 use crate::features::auth::rule::{parse_file_rule, parse_user_rule};
@@ -67,9 +68,9 @@ were cut off; 2 for wrong usage; 130, 131 or 143 if a second signal stopped it."
 #[command(override_usage = "whirligig [OPTIONS] [ROOT]")]
 #[command(after_help = "More options, limits and examples: whirligig --help")]
 pub(super) struct Args {
-    /// Folder to serve [default: www if it exists, else .]
+    /// Folder to serve, or a single file [default: www if it exists, else .]
     #[arg(help_heading = "Folder", env = "WHIRLIGIG_ROOT", hide_env = true)]
-    #[arg(value_hint = ValueHint::DirPath)]
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(super) root: Option<PathBuf>,
 
     /// Address to listen on: ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable; :: accepts IPv4
@@ -335,6 +336,10 @@ pub(super) struct FileArgs {
     #[arg(long, value_name = "WHICH", hide_possible_values = true)]
     #[arg(value_enum, default_value_t = FileOptions::default().symlinks, env = "WHIRLIGIG_SYMLINKS", hide_env = true)]
     pub(super) symlinks: Symlinks,
+    /// File to send for a folder; repeatable: the first one that exists is sent
+    #[arg(long, value_name = "NAME", value_parser = parse_index, value_delimiter = '\n')]
+    #[arg(default_value = "index.html", env = "WHIRLIGIG_INDEX", hide_env = true)]
+    pub(super) index: Vec<String>,
     /// Respond with 404 to folders without an index file
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_LISTING", hide_env = true)]
     pub(super) no_listing: bool,

@@ -43,6 +43,7 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
         limits: limits_of(args),
         timeouts: Timeouts { partial: args.uploads.partial_timeout.0, ..args.timeouts.timeouts() },
         files: FileOptions {
+            index: args.files.index.clone(),
             symlinks: args.files.symlinks,
             fresh: args.files.fresh.0,
             cache_bytes_max: args.files.max_cache.bytes(),
@@ -219,13 +220,14 @@ pub(super) fn check_root(root: &Path, listing: bool) -> Result<(), Exit> {
         let hint = match (error.kind(), port) {
             (io::ErrorKind::PermissionDenied, _) => "make it readable for this user".to_owned(),
             (io::ErrorKind::NotFound, Some(port)) => format!("for a port write --port {port}"),
-            _ => "name an existing folder".to_owned(),
+            _ => "name an existing folder or file".to_owned(),
         };
         Exit::runtime(&what, error, &hint)
     };
     let meta = std::fs::metadata(root).map_err(failed)?;
     if !meta.is_dir() {
-        return Err(Exit::runtime(&what, "it is not a folder", "name the folder it is in"));
+        // `Docroot::open` checks files, because it must also know their kind.
+        return Ok(());
     }
     if listing {
         std::fs::read_dir(root).map_err(failed)?;

@@ -44,7 +44,8 @@ impl Exit {
                     io::ErrorKind::Unsupported => {
                         "use Linux 5.12 or later, and no sandbox that forbids openat2"
                     }
-                    _ => "name an existing folder",
+                    io::ErrorKind::PermissionDenied => "make it readable for this user",
+                    _ => "name an existing folder or regular file",
                 };
                 Exit::runtime(&format!("cannot serve '{root}'"), error, hint)
             }

@@ -28,8 +28,8 @@ const FOREIGN: [(&str, &str); 20] = [
         "this server has no TLS; put a proxy with TLS in front of it",
     ),
     (
-        "index index-file",
-        "the index file of a folder is index.html; --spa=/PAGE serves one page for all missing paths",
+        "index-file index-files",
+        "--index NAME is the file to send for a folder; --spa=/PAGE serves one page for all missing paths",
     ),
     ("browse autoindex dirlisting directory-listing", "folders are listed unless --no-listing is given"),
     ("silent", "--quiet logs errors only"),
@@ -135,7 +135,6 @@ mod tests {
         for typed in [
             "--directory",
             "--cert",
-            "--index",
             "--frobnicate",
             "--title",
             "--gzip",

@@ -23,8 +23,8 @@ pub(super) struct Drawing {
     pub(super) lines: usize,
 }
 
-/// Draws the code of `content`. Without colours, the drawing is right on a terminal that shows light
-/// text on a dark background. Returns `None` if the content is too long for a code.
+/// Draws the code of `content`. Without colours, the drawing is right on a terminal that shows
+/// light text on a dark background. Returns `None` if the content is too long for a code.
 pub(super) fn draw(content: &str, is_colored: bool) -> Option<Drawing> {
     // A screen has no damage to correct, and a lower level makes larger modules.
     let code = QrCode::with_error_correction_level(content, EcLevel::L).ok()?;

@@ -1,8 +1,8 @@
 //! `--url-file`: a file with the URLs of the server, for scripts that start one on a free port.
 //!
 //! The file appears whole or not at all, and its server listens by then. It is removed when the
-//! server ends, so a script must not use the file of an earlier run. After a SIGKILL the file stays,
-//! and the next server replaces it. This file must not know how URLs are made.
+//! server ends, so a script must not use the file of an earlier run. After a SIGKILL the file
+//! stays, and the next server replaces it. This file must not know how URLs are made.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -52,8 +52,8 @@ impl Drop for UrlFile {
     }
 }
 
-/// Checks that no file of the user is lost: only an empty file, as mktemp(1) makes it, and a file of
-/// URLs are replaced.
+/// Checks that no file of the user is lost: only an empty file, as mktemp(1) makes it, and a file
+/// of URLs are replaced.
 fn check_replaceable(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -204,7 +204,7 @@ impl FileCache {
         let mut coded_files = None;
         if with_coded && let Some((coded, checked)) = &mut entry.coded_files {
             if checked.is_due(sent_before, writes) {
-                if !coded.are_fresh(docroot, path) {
+                if !coded.are_fresh(docroot, path, &entry.file.meta) {
                     self.remove(place);
                     return None;
                 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::docroot::file::CachedFile;
+use crate::docroot::file::{CachedFile, Meta};
 use crate::docroot::stamp::Stamp;
 use crate::docroot::types::Compressible;
 use crate::docroot::{Disk, Docroot, LookupError};
@@ -71,12 +71,13 @@ impl CodedFiles {
         Ok(coded_files)
     }
 
-    /// Returns whether every name still has the same stamp on the disk.
-    pub(crate) fn are_fresh(&self, docroot: &Docroot, path: &[u8]) -> bool {
+    /// Returns whether every name beside the `original` at `path` still has the same stamp on the
+    /// disk.
+    pub(crate) fn are_fresh(&self, docroot: &Docroot, path: &[u8], original: &Meta) -> bool {
         !self.were_sought
             || Coding::ALL.into_iter().all(|coding| match &self.files[coding as usize] {
                 Some(file) => docroot.is_unchanged(path, suffix(coding), &file.meta),
-                None => docroot.stamp(path, suffix(coding)) == self.stamps[coding as usize],
+                None => docroot.stamp(path, suffix(coding), original) == self.stamps[coding as usize],
             })
     }
 

@@ -32,6 +32,9 @@ pub(crate) struct Meta {
     pub(crate) headers: Arc<FileHeaders>,
     /// The password of the location of the file.
     pub(crate) password: Option<Password>,
+    /// Position in [`FileOptions::index`](crate::config::FileOptions::index) of the name by which
+    /// it was found as the index of a folder. `None` if the file itself was requested.
+    pub(crate) index: Option<usize>,
     /// Location of the file, if it was found through a link.
     pub(crate) link_target: Option<Box<Location>>,
 }
@@ -178,7 +181,7 @@ impl Meta {
         let ContentType { value: content_type, coding } = content_type;
         let coded = coding.map_or(Coded::No, Coded::Itself);
         let (headers, password, link_target) = (Arc::default(), None, None);
-        Meta { stamp, tag, content_type, coded, headers, password, link_target }
+        Meta { stamp, tag, content_type, coded, headers, password, index: None, link_target }
     }
 
     /// Returns the metadata of the same content, compressed on the fly. The entity-tag is another

@@ -20,17 +20,18 @@ use crate::docroot::stamp::{Stamp, file_type, stat};
 use crate::docroot::tag::{self, Tag};
 use crate::docroot::types::ContentType;
 use crate::docroot::verdict::{Shown, Withheld};
-use crate::docroot::{Disk, Docroot, Found, LookupError, area_of, file_name, fingerprint};
+use crate::docroot::{Disk, Docroot, Found, LookupError, area_of, fingerprint};
 use crate::http::negotiate::Coding;
 use crate::http::open_file::OpenFile;
 
 impl Docroot {
-    /// Loads the file that was opened for `path`.
+    /// Loads the file that was opened for `path`. The second part of the pair is the position of
+    /// its name among those of index files, if a folder was requested.
     pub(super) fn load(
         &self,
         fd: OwnedFd,
         stat: &rustix::fs::Statx,
-        path: &[u8],
+        (path, index): (&[u8], Option<usize>),
         disk: Disk,
         wall: Duration,
     ) -> Result<Found, LookupError> {
@@ -52,6 +53,7 @@ impl Docroot {
         let is_uploaded = self.is_uploaded(path, &location, disk)?;
         meta.headers = Arc::new(self.headers_for(path, name, is_uploaded, &meta.content_type));
         (meta.password, meta.link_target) = (password, link_target(path, &location));
+        meta.index = index;
         Ok(Found::File(Arc::new(self.loaded(fd, meta, body))))
     }
 
@@ -138,7 +140,7 @@ impl Docroot {
         disk: Disk,
         wall: Duration,
     ) -> Result<(Stamp, Option<CachedFile>), LookupError> {
-        let path = file_name(path, suffix(coding));
+        let path = self.path_of(path, &original.meta, suffix(coding));
         let fd = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), disk)?;
         let stat = stat(&fd)?;
         let stamp = Stamp::of(&stat);

@@ -15,6 +15,7 @@ pub(crate) mod file;
 pub(crate) mod fingerprint;
 pub(crate) mod header_rules;
 pub(crate) mod hidden;
+pub(crate) mod index;
 mod load;
 pub(crate) mod location;
 pub(crate) mod own;
@@ -28,6 +29,8 @@ pub(crate) mod verdict;
 mod withheld;
 
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,14 +39,15 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
-use crate::config::FileOptions;
+use crate::config::{FileOptions, Symlinks};
 use crate::docroot::beneath::{can_open_beneath, links_followed};
 use crate::docroot::file::{CachedFile, Meta};
 use crate::docroot::header_rules::HeaderRules;
+use crate::docroot::hidden::is_hidden_name;
 use crate::docroot::location::Location;
 use crate::docroot::own::OwnFiles;
 use crate::docroot::root::Identity;
-use crate::docroot::stamp::{STAMP_MASK, Stamp, file_type, stat};
+use crate::docroot::stamp::{STAMP_MASK, Stamp, described, file_type, stat};
 use crate::docroot::types::Types;
 use crate::docroot::verdict::{Shown, Withheld};
 use crate::docroot::withheld::{WithheldFolders, leads_into};
@@ -116,18 +120,9 @@ impl From<Errno> for LookupError {
     }
 }
 
-/// Name of the file that is served for a directory.
-const INDEX: &[u8] = b"index.html";
-
 /// Returns whether a name beneath the root, without its first slash, denotes a directory.
 fn names_directory(name: &[u8]) -> bool {
     name.is_empty() || name.ends_with(b"/")
-}
-
-/// Returns the path of the file to serve for `path`, with `suffix` appended.
-fn file_name(path: &[u8], suffix: &[u8]) -> Vec<u8> {
-    let index: &[u8] = if names_directory(path) { INDEX } else { b"" };
-    [path, index, suffix].concat()
 }
 
 /// Returns a refusal if a request may not receive listings and archives.
@@ -142,12 +137,18 @@ impl std::fmt::Debug for Refuse {
     }
 }
 
-/// A folder that is served.
+/// A folder that is served, or a single file of it.
 #[derive(Debug)]
 pub struct Docroot {
     pub(crate) fd: OwnedFd,
-    /// The absolute name by which it was opened.
+    /// The absolute path by which it was opened.
+    given_path: PathBuf,
+    /// The absolute name of the folder: that path, or the folder that contains the file there.
     pub(crate) name: PathBuf,
+    /// Name of the only file of the folder that is served. `None` serves the folder.
+    only: Option<Vec<u8>>,
+    /// Names of index files. The only file is the index of its folder, so it is served at `/`.
+    index: Vec<Vec<u8>>,
     identity: Identity,
     /// The options before they were adjusted.
     given: FileOptions,
@@ -179,13 +180,58 @@ pub struct Docroot {
 }
 
 impl Docroot {
-    /// Opens `path` for serving. Fails if it is no directory or may not be read.
+    /// Opens the folder or regular file at `path` for serving. Fails if it is of another kind or
+    /// may not be read.
     ///
     /// Where the kernel does not report the locations of open files, no link is followed.
     /// `Symlinks::All` is an error there.
     pub fn open(path: &Path, options: FileOptions) -> std::io::Result<Self> {
+        let kind = FileType::from_raw_mode(std::fs::metadata(path)?.mode());
+        match kind {
+            FileType::Directory => Docroot::open_folder(path, None, options),
+            FileType::RegularFile => Docroot::open_file(path, options),
+            kind => Err(std::io::Error::other(format!("it is {}", described(kind)))),
+        }
+    }
+
+    /// Opens the folder of a file, restricted to that file.
+    ///
+    /// The name is resolved again for each request, so a file that is replaced or deleted behaves
+    /// as in a folder. A link that the operator named may lead anywhere, now and later. A link that
+    /// replaces a file must not, because others may write to the folder.
+    fn open_file(path: &Path, options: FileOptions) -> std::io::Result<Self> {
+        // Not before the kind is known, because opening a named pipe waits for a writer.
+        drop(std::fs::File::open(path)?);
+        let path = std::path::absolute(path)?;
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(std::io::Error::other("the path does not end in the name of a file"));
+        };
+        if is_hidden_name(name.as_bytes()) {
+            return Err(std::io::Error::other("its name begins with a dot, and such files are not served"));
+        }
+        if !options.uploads.is_empty() {
+            return Err(std::io::Error::other("it is a file, and uploads need a folder"));
+        }
+        let symlinks = match std::fs::symlink_metadata(&path)?.is_symlink() && location::is_reported() {
+            true => Symlinks::All,
+            false if options.symlinks == Symlinks::All => Symlinks::All,
+            false => Symlinks::No,
+        };
+        Docroot::open_folder(folder, Some((&path, name.as_bytes(), symlinks)), options)
+    }
+
+    /// Opens the folder at `path`. With `only`, serves nothing but the file of that path and name.
+    fn open_folder(
+        path: &Path,
+        only: Option<(&Path, &[u8], Symlinks)>,
+        options: FileOptions,
+    ) -> std::io::Result<Self> {
         let given = options.clone();
         let mut options = options;
+        if let Some((_, _, symlinks)) = only {
+            options =
+                FileOptions { symlinks, listing: false, archives: false, precompressed: false, ..options };
+        }
         options.symlinks = links_followed(options.symlinks, location::is_reported())
             .map_err(|why| std::io::Error::new(std::io::ErrorKind::Unsupported, why))?;
         // A coded page has no script, and is outdated as soon as its original changes.
@@ -195,8 +241,9 @@ impl Docroot {
             options.archives = false;
         }
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        // The folder of a file need not be readable.
+        let access = if only.is_some() { OFlags::PATH } else { OFlags::RDONLY };
+        let fd = rustix::fs::open(path, access | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let identity = root::identity(&rustix::fs::statx(&fd, "", AtFlags::EMPTY_PATH, STAMP_MASK)?);
         can_open_beneath(&fd)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -210,9 +257,16 @@ impl Docroot {
         let header_rules = HeaderRules::new(&options.headers, &uploads).map_err(std::io::Error::other)?;
         let types = Types::of(&options).map_err(std::io::Error::other)?;
         let withheld = WithheldFolders::find(&real_path, &options)?;
+        let index = match only {
+            Some((_, name, _)) => vec![name.to_vec()],
+            None => options.index.iter().map(|name| name.clone().into_bytes()).collect(),
+        };
         Ok(Docroot {
             fd,
+            given_path: std::path::absolute(only.map_or(path, |(path, ..)| path))?,
             name: std::path::absolute(path)?,
+            only: only.map(|(_, name, _)| name.to_vec()),
+            index,
             identity,
             given,
             number,
@@ -231,9 +285,13 @@ impl Docroot {
         })
     }
 
-    /// Opens the folder that has this name now, with the options of this docroot.
+    /// Opens the folder that has this name now, with the options of this docroot. A file must be a
+    /// file again, because whoever names it does not publish a folder.
     pub(crate) fn opened_again(&self) -> std::io::Result<Docroot> {
-        let new = Docroot::open(&self.name, self.given.clone())?;
+        let new = match &self.only {
+            Some(_) => Docroot::open_file(&self.given_path, self.given.clone())?,
+            None => Docroot::open_folder(&self.name, None, self.given.clone())?,
+        };
         Ok(Docroot {
             compressors: Arc::clone(&self.compressors),
             archives: Arc::clone(&self.archives),
@@ -242,6 +300,41 @@ impl Docroot {
             refuse: self.refuse.clone(),
             ..new
         })
+    }
+
+    /// Checks that a single file can be served now, so that the error appears at the start.
+    pub(crate) fn check_only(&self) -> std::io::Result<()> {
+        if self.only.is_none() {
+            return Ok(());
+        }
+        match self.peek(b"/", Disk::MayBlock) {
+            Ok(_) => Ok(()),
+            Err(LookupError::NotFound | LookupError::Unknown) => {
+                let why =
+                    "the file is hidden, one of the server's own, or behind a link that is not followed";
+                Err(std::io::Error::other(why))
+            }
+            Err(error) => Err(std::io::Error::other(format!("{error:?}"))),
+        }
+    }
+
+    /// Returns the name of the only file that is served, if that is not a folder.
+    pub(crate) fn only(&self) -> Option<&[u8]> {
+        self.only.as_deref()
+    }
+
+    /// Returns the real path of the folder or file that is served.
+    pub(crate) fn served_path(&self) -> PathBuf {
+        match &self.only {
+            Some(_) => self.given_path.canonicalize().unwrap_or_else(|_| self.given_path.clone()),
+            None => self.real_path().to_owned(),
+        }
+    }
+
+    /// Returns whether no file at this path is served, because another one is the only one.
+    fn leaves_out(&self, path: &[u8]) -> bool {
+        let is_only = |name: &Vec<u8>| path == b"/" || path.strip_prefix(b"/") == Some(&name[..]);
+        !self.only.as_ref().is_none_or(is_only)
     }
 
     /// Returns whether another folder has the name of this docroot now, or that of a withheld
@@ -298,7 +391,8 @@ impl Docroot {
     /// Returns whether the root has an entry of this name. Errors count as no.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        rustix::fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).is_ok()
+        self.only.as_ref().is_none_or(|only| only == name.as_bytes())
+            && rustix::fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).is_ok()
     }
 
     /// Records a write through this server. Later requests must see it, so every cache checks its
@@ -321,13 +415,14 @@ impl Docroot {
     /// with a slash.
     pub(crate) fn find(&self, path: &[u8], disk: Disk, wall: Duration) -> Result<Found, LookupError> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
-        if self.withholds(path) {
+        if self.withholds(path) || self.leaves_out(path) {
             return Err(LookupError::NotFound);
         }
         if !names_directory(name) {
             let fd = self.open_beneath(name, disk)?;
             let stat = stat(&fd)?;
             return match file_type(&stat) {
+                FileType::Directory if self.only.is_some() => Err(LookupError::NotFound),
                 FileType::Directory => match self.judge(&fd, &stat, path) {
                     Ok(Shown { password, .. }) => Ok(Found::WithoutSlash(password)),
                     // A link to a hidden folder. It is not listed, but its index is served.
@@ -337,20 +432,22 @@ impl Docroot {
                     },
                     Err(why) => Err(why.into()),
                 },
-                FileType::RegularFile => self.load(fd, &stat, path, disk, wall),
+                FileType::RegularFile => self.load(fd, &stat, (path, None), disk, wall),
                 _ => Err(LookupError::NotFound),
             };
         }
-        let index = [path, INDEX].concat();
-        match self.open_beneath(index.strip_prefix(b"/").unwrap_or(&index), disk) {
-            Ok(fd) => {
-                let stat = stat(&fd)?;
-                if file_type(&stat) == FileType::RegularFile {
-                    return self.load(fd, &stat, &index, disk, wall);
+        for (at, index) in self.index.iter().enumerate() {
+            let path = [path, &index[..]].concat();
+            match self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), disk) {
+                Ok(fd) => {
+                    let stat = stat(&fd)?;
+                    if file_type(&stat) == FileType::RegularFile {
+                        return self.load(fd, &stat, (&path, Some(at)), disk, wall);
+                    }
                 }
+                Err(LookupError::NotFound) => {}
+                Err(error) => return Err(error),
             }
-            Err(LookupError::NotFound) => {}
-            Err(error) => return Err(error),
         }
         let directory = self.open_beneath(if name.is_empty() { b"." } else { name }, disk)?;
         let stat = stat(&directory)?;
@@ -364,31 +461,61 @@ impl Docroot {
         }
     }
 
-    /// Returns the current stamp of the file at `path`, with `suffix` appended. Costs one `statx`,
-    /// for the freshness check.
-    pub(crate) fn stamp(&self, path: &[u8], suffix: &[u8]) -> Option<Stamp> {
+    /// Returns the path of a file that was found at `path`, with `suffix` appended. They differ if
+    /// `path` is that of a folder and the file is its index.
+    fn path_of(&self, path: &[u8], file: &Meta, suffix: &[u8]) -> Vec<u8> {
+        [path, self.index_name(file).unwrap_or_default(), suffix].concat()
+    }
+
+    /// Returns the names of index files.
+    pub(crate) fn index_names(&self) -> &[Vec<u8>] {
+        &self.index
+    }
+
+    /// Returns the name of a file that was found as the index of a folder.
+    pub(crate) fn index_name(&self, file: &Meta) -> Option<&[u8]> {
+        Some(self.index.get(file.index?)?)
+    }
+
+    /// Returns the current stamp of a file that was found at `path`, or of one beside it whose name
+    /// has this `suffix`. Costs one `statx`, for the freshness check.
+    pub(crate) fn stamp(&self, path: &[u8], suffix: &[u8], file: &Meta) -> Option<Stamp> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
-        let stat = if suffix.is_empty() && !names_directory(name) {
+        let stat = if suffix.is_empty() && file.index.is_none() {
             rustix::fs::statx(&self.fd, name, AtFlags::empty(), STAMP_MASK)
         } else {
-            rustix::fs::statx(&self.fd, file_name(name, suffix), AtFlags::empty(), STAMP_MASK)
+            rustix::fs::statx(&self.fd, self.path_of(name, file, suffix), AtFlags::empty(), STAMP_MASK)
         };
         stat.ok().map(|stat| Stamp::of(&stat))
     }
 
     /// Returns whether `path`, with `suffix` appended, still leads to the file that was loaded from
-    /// there, at the same location. Costs one `statx`; for a file behind a link also one open and
-    /// two `readlink`.
+    /// there, at the same location. Costs one `statx`; one more for each index name with
+    /// precedence; for a file behind a link also one open and two `readlink`.
     pub(crate) fn is_unchanged(&self, path: &[u8], suffix: &[u8], file: &Meta) -> bool {
-        self.stamp(path, suffix) == Some(file.stamp)
+        self.stamp(path, suffix, file) == Some(file.stamp)
             && !self.is_own(&file.stamp)
-            && file.link_target.as_ref().is_none_or(|target| self.leads_to(path, suffix, target))
+            && file.index.is_none_or(|at| at == 0 || self.lacks_index(path, at))
+            && file.link_target.as_ref().is_none_or(|target| self.leads_to(path, suffix, file, target))
+    }
+
+    /// Returns whether the folder at `path` still has none of the first `count` index files.
+    fn lacks_index(&self, path: &[u8], count: usize) -> bool {
+        let name = path.strip_prefix(b"/").unwrap_or(path);
+        self.index.iter().take(count).all(|index| {
+            let index = [name, &index[..]].concat();
+            let found = rustix::fs::statx(&self.fd, index, AtFlags::empty(), StatxFlags::TYPE);
+            match found.map_err(LookupError::from) {
+                Ok(stat) => file_type(&stat) != FileType::RegularFile,
+                Err(error) => error == LookupError::NotFound,
+            }
+        })
     }
 
     /// Returns whether a link still leads to the same location. The stamp does not show that a
     /// folder on the way was renamed, but hiding and passwords depend on the location.
-    fn leads_to(&self, path: &[u8], suffix: &[u8], target: &Location) -> bool {
-        let path = file_name(path, suffix);
+    fn leads_to(&self, path: &[u8], suffix: &[u8], file: &Meta, target: &Location) -> bool {
+        let path = self.path_of(path, file, suffix);
         let found = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), Disk::CachedOnly);
         let shown = found.and_then(|fd| Ok(self.judge(&fd, &stat(&fd)?, &path)?));
         shown.is_ok_and(|shown| shown.location == *target)

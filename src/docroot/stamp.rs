@@ -71,3 +71,16 @@ pub(crate) fn stat(fd: impl AsFd) -> Result<rustix::fs::Statx, LookupError> {
 pub(crate) fn file_type(stat: &rustix::fs::Statx) -> FileType {
     FileType::from_raw_mode(u32::from(stat.stx_mode))
 }
+
+/// Returns the kind of a file with its article, for error messages.
+pub(crate) fn described(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "a regular file",
+        FileType::Directory => "a folder",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        FileType::Unknown => "a file of unknown kind",
+    }
+}

@@ -26,12 +26,19 @@ pub(crate) fn is_long(path: &[u8]) -> bool {
 }
 
 /// Returns the short name of a page. The short name of an index is that of its folder.
-pub(crate) fn short_name(page: &[u8]) -> &[u8] {
-    let bare = page.strip_suffix(EXTENSION).unwrap_or(page);
-    match bare.strip_suffix(b"/index") {
-        Some(folder) => &page[..=folder.len()],
-        None => bare,
+pub(crate) fn short_name<'a>(docroot: &Docroot, page: &'a [u8]) -> &'a [u8] {
+    match split_index(docroot, page) {
+        Some((folder, _)) => folder,
+        None => page.strip_suffix(EXTENSION).unwrap_or(page),
     }
+}
+
+/// Splits the path of an index into that of its folder, with the slash, and the position of its
+/// name among those of index files. `None` if the page has another name.
+fn split_index<'a>(docroot: &Docroot, page: &'a [u8]) -> Option<(&'a [u8], usize)> {
+    let name = page.rsplit(|&byte| byte == b'/').next()?;
+    let at = docroot.index_names().iter().position(|index| index == name)?;
+    is_long(name).then_some((&page[..page.len() - name.len()], at))
 }
 
 /// Adjusts the result for a candidate for `path`: another page may stand in for it, or the page may
@@ -72,10 +79,16 @@ pub(crate) fn settle<'a>(
 
 /// Returns true if the short name of an existing page leads to that page.
 fn has_short_name(docroot: &Docroot, page: &[u8], disk: Disk) -> Result<bool, LookupError> {
-    let name = short_name(page);
-    if name.ends_with(b"/") {
-        return Ok(true);
+    if let Some((folder, at)) = split_index(docroot, page) {
+        // Another index file may have precedence.
+        return match docroot.peek(folder, disk) {
+            Ok(Found::File(file)) => Ok(file.meta.index == Some(at)),
+            Ok(Found::Directory(..) | Found::WithoutSlash(_)) | Err(LookupError::NotFound) => Ok(false),
+            Err(LookupError::Forbidden | LookupError::Unknown) => Ok(false),
+            Err(error @ (LookupError::Cold | LookupError::Exhausted | LookupError::Io(_))) => Err(error),
+        };
     }
+    let name = short_name(docroot, page);
     if is_long(name) {
         return Ok(false);
     }
@@ -101,6 +114,7 @@ fn has_index(docroot: &Docroot, path: &[u8], disk: Disk) -> Result<bool, LookupE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::FileOptions;
 
     #[test]
     fn pages_have_a_long_and_a_short_name() {
@@ -117,15 +131,21 @@ mod tests {
             let got = page_of(path.as_bytes()).map(|candidate| candidate.path.into_owned());
             assert_eq!(got, page.map(|page| page.as_bytes().to_vec()), "{path}");
         }
+        let folder = tempfile::tempdir().unwrap();
+        let index = ["main.html", "index.html", "index.txt"].map(str::to_owned).to_vec();
+        let options = FileOptions { index, ..FileOptions::default() };
+        let docroot = Docroot::open(folder.path(), options).unwrap();
         for (page, name) in [
             ("/about.html", "/about"),
             ("/index.html", "/"),
+            ("/docs/main.html", "/docs/"),
             ("/docs/index.html", "/docs/"),
             ("/index/index.html", "/index/"),
             ("/reindex.html", "/reindex"),
             ("/a/index.html.html", "/a/index.html"),
+            ("/a/index.txt", "/a/index.txt"),
         ] {
-            assert_eq!(short_name(page.as_bytes()), name.as_bytes(), "{page}");
+            assert_eq!(short_name(&docroot, page.as_bytes()), name.as_bytes(), "{page}");
         }
     }
 }

@@ -199,10 +199,11 @@ fn serve(scope: Scope<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answe
     if request.headers().lack(DECIDING) && !docroot.options.clean_urls {
         // Nearly every request for the whole of a small file ends here.
         let whole = lookup(docroot, &path, false, cx, |file, _| {
-            scope.password_due(&path, file.meta.password).is_none().then(|| whole_response(file))
+            let due = scope.password_due(&path, file.meta.password);
+            due.is_none().then(|| (whole_response(file), docroot.index_name(&file.meta)))
         });
-        if let Some(response) = whole.flatten() {
-            download::mark(request, &path, cx);
+        if let Some((response, index)) = whole.flatten() {
+            download::mark(request, &path, index, cx);
             return response.into();
         }
     } else if !(docroot.options.clean_urls && clean::is_long(&path))
@@ -349,12 +350,13 @@ fn asked_for(
     cx: &mut Context<'_>,
 ) -> Answer {
     if candidate.purpose == Purpose::Page {
-        let name = clean::short_name(&candidate.path);
+        let name = clean::short_name(docroot, &candidate.path);
         if name != path {
             return redirect(name, request, "the page has a shorter path").into();
         }
     }
-    download::mark(request, &candidate.path, cx);
+    let index = docroot.index_name(&representations.original.meta);
+    download::mark(request, &candidate.path, index, cx);
     file_answer(docroot, representations, request, cx)
 }
 

@@ -15,6 +15,7 @@ use crate::config::{
 };
 use crate::docroot::Docroot;
 use crate::docroot::header_rules::rule as header_rule;
+use crate::docroot::index::parse_index;
 use crate::docroot::root::Root;
 use crate::docroot::types::type_rule;
 use crate::features::allowed_hosts::{EnabledBy, check_host, parse_allowed_host};
@@ -140,7 +141,8 @@ impl Builder {
     }
 
     /// Serves the files below `root` at paths without a route, with index pages, listings, ranges,
-    /// validators and compression. A path without a file gets a 404.
+    /// validators and compression. A path without a file gets a 404. If `root` is a single file, it
+    /// is served at `/` and under its name.
     pub fn files(mut self, root: impl Into<PathBuf>) -> Self {
         self.files = Some(root.into());
         self
@@ -212,6 +214,16 @@ impl Builder {
     pub fn media_type(mut self, extension: &str, media_type: &str) -> Self {
         let added = type_rule(extension, media_type).map(|rule| self.config.files.types.push(rule));
         self.note(added)
+    }
+
+    /// Sends these files for a folder: the first one that exists. Default: `index.html`.
+    pub fn index<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let names: Result<Vec<_>, _> = names
+            .into_iter()
+            .map(|name| parse_index(name).map_err(|why| format!("the index file '{name}': {why}")))
+            .collect();
+        let set = names.map(|names| self.config.files.index = names);
+        self.note(set)
     }
 
     /// Sets `Cache-Control` at paths that match `pattern`, except on errors. A `no-store` of the
@@ -340,9 +352,10 @@ impl Builder {
         let takes_signals = self.takes_signals;
         let config = self.config.clone();
         let mut server = Server::open(config, |site, views| {
-            let files = docroot.map(|docroot| {
-                StaticFiles::of(Arc::new(Root::of(Arc::new(site.protect(docroot)))), site.listings())
-            });
+            let docroot = docroot.map(|docroot| site.protect(docroot));
+            docroot.as_ref().map_or(Ok(()), Docroot::check_only).map_err(BindError::Root)?;
+            let files = docroot
+                .map(|docroot| StaticFiles::of(Arc::new(Root::of(Arc::new(docroot))), site.listings()));
             self.handler(files, site, views).map(Content::Own).map_err(BindError::Site)
         })?;
         server.takes_signals = takes_signals;

@@ -92,7 +92,9 @@ impl Server {
         check_links(&config).map_err(BindError::Site)?;
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
         Server::open(config, |site, _| {
-            Ok(Content::Folder(Arc::new(Root::of(Arc::new(site.protect(docroot))))))
+            let docroot = site.protect(docroot);
+            docroot.check_only().map_err(BindError::Root)?;
+            Ok(Content::Folder(Arc::new(Root::of(Arc::new(docroot)))))
         })
     }
 
@@ -172,12 +174,12 @@ impl Server {
         self.listeners.iter().flat_map(Bound::urls).collect()
     }
 
-    /// Returns the absolute path of the folder that is served, links resolved. `None` if the content
-    /// is a handler of the library user.
+    /// Returns the absolute path of the folder or file that is served, links resolved. `None` if
+    /// the content is a handler of the library user.
     #[must_use]
     pub fn root(&self) -> Option<PathBuf> {
         match &self.content {
-            Content::Folder(root) => Some(root.current().real_path().to_owned()),
+            Content::Folder(root) => Some(root.current().served_path()),
             Content::Own(_) => None,
         }
     }

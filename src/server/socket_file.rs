@@ -15,6 +15,8 @@ use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::docroot::stamp::described;
+
 /// Number of attempts to lock a folder, [`LOCK_PAUSE`] apart: one second in total. A server holds
 /// the lock for less than a millisecond; a program that cleans up temporary files may hold it
 /// longer.
@@ -81,16 +83,9 @@ fn remove_dead_socket(path: &Path, lock: Result<&OwnedFd, Errno>) -> io::Result<
         Err(Errno::NOENT) => return Ok(()),
         found => found?,
     };
-    let kind = match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
-        FileType::Socket => None,
-        FileType::RegularFile => Some("a regular file"),
-        FileType::Directory => Some("a folder"),
-        FileType::Symlink => Some("a symbolic link"),
-        FileType::Fifo => Some("a named pipe"),
-        FileType::CharacterDevice | FileType::BlockDevice => Some("a device"),
-        FileType::Unknown => Some("a file of unknown kind"),
-    };
-    if let Some(kind) = kind {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode);
+    if kind != FileType::Socket {
+        let kind = described(kind);
         let why = format!("the path is the name of {kind}, and only a dead socket is replaced");
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
     }

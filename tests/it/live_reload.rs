@@ -146,6 +146,29 @@ fn a_changed_link_is_reported_and_the_new_folder_is_watched() {
     });
 }
 
+/// A file that is served alone does not reload when another one in its folder changes.
+#[test]
+fn only_the_file_that_is_served_is_watched() {
+    on_both(|model| {
+        let docroot = Docroot::empty();
+        docroot.write("page.html", "<p>one");
+        docroot.write("sub/other.html", "<p>other");
+        let server = Server::start(model, &docroot.path("page.html"), &["--live-reload"]);
+        let mut listener = Listener::join(server.port, "");
+        listener.hears("written", || docroot.write("page.html", "<p>two"));
+        while !listener.client.is_quiet_for(QUIET) {
+            listener.client.read_some(4096);
+        }
+        docroot.write("other.html", "<p>other");
+        docroot.write("sub/other.html", "<p>changed");
+        assert!(listener.client.is_quiet_for(QUIET), "no other file is shown");
+        listener.hears("replaced", || {
+            docroot.write("new", "<p>three");
+            fs::rename(docroot.path("new"), docroot.path("page.html")).unwrap();
+        });
+    });
+}
+
 /// Returns whether the page at `path` contains the script, and whether its policy lets the script
 /// run and listen.
 fn reloads(client: &mut Client, path: &str, status: u16) -> bool {

@@ -146,7 +146,7 @@ fn wrong_flags_get_a_hint_and_only_similar_names() {
         (&["--directory", "/srv"], "whirligig DIR"),
         (&["--browser"], "--open opens the server in a browser"),
         (&["--cert", "x.pem"], "has no TLS"),
-        (&["--index", "main.html"], "index.html"),
+        (&["--index-file", "main.html"], "--index NAME"),
         (&["8000"], "--port 8000"),
         (&[".", "8000"], "--port 8000"),
         (&["--prot", "1"], "did you mean '--port'?"),

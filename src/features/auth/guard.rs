@@ -3,6 +3,8 @@
 //! Must not know which handler serves an admitted request.
 
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -43,6 +45,8 @@ pub(crate) struct Guard {
     pub(super) attempts: Arc<Attempts>,
     health: bool,
     clean_urls: bool,
+    /// Names of files that are sent for a folder.
+    index: Vec<Vec<u8>>,
     /// Files that must never be served. Refreshed when an htpasswd file is replaced.
     own: Arc<OwnFiles>,
 }
@@ -81,6 +85,14 @@ impl WriteGuards {
     }
 }
 
+/// Returns the names of files that are sent for a folder. A root that is a file is the index of its
+/// folder.
+fn index_names(config: &Config) -> Vec<Vec<u8>> {
+    let of_file = |root: &Path| Some(root.file_name()?.as_bytes().to_vec()).filter(|_| root.is_file());
+    let names = config.files.index.iter().map(|name| name.clone().into_bytes());
+    names.chain(config.roots().filter_map(of_file)).collect()
+}
+
 /// A part of the site and its users.
 pub(super) struct Realm {
     /// Decoded path without a trailing slash; empty for the root.
@@ -93,8 +105,8 @@ pub(super) struct Realm {
 }
 
 impl Realm {
-    fn covers(&self, path: &[u8], clean_urls: bool) -> bool {
-        let Some(rest) = path.strip_prefix(&self.path[..]) else { return self.serves(path) };
+    fn covers(&self, path: &[u8], clean_urls: bool, index: &[Vec<u8>]) -> bool {
+        let Some(rest) = path.strip_prefix(&self.path[..]) else { return self.serves(path, index) };
         // With clean URLs a page is requested without `.html`, but its file name ends in it.
         let rest = rest.strip_prefix(b".html").filter(|_| clean_urls).unwrap_or(rest);
         // Precompressed variants are stored beside the file.
@@ -103,9 +115,9 @@ impl Realm {
 
     /// Returns true if `path` is a shorter URL of this page: `/a/` for `/a/index.html`, and with
     /// clean URLs `/b` for `/b.html`.
-    fn serves(&self, path: &[u8]) -> bool {
-        let Some(stem) = self.path.strip_suffix(b".html") else { return false };
-        stem == path || stem.strip_suffix(b"index").is_some_and(|folder| folder == path)
+    fn serves(&self, path: &[u8], index: &[Vec<u8>]) -> bool {
+        let is_index = |name: &Vec<u8>| self.path.strip_suffix(&name[..]) == Some(path);
+        self.path.strip_suffix(b".html") == Some(path) || (path.ends_with(b"/") && index.iter().any(is_index))
     }
 }
 
@@ -165,6 +177,7 @@ impl Guard {
             attempts: Arc::clone(attempts),
             health: config.health,
             clean_urls: config.files.clean_urls,
+            index: index_names(config),
             own: Arc::clone(own),
         };
         for rule in rules {
@@ -232,7 +245,7 @@ impl Guard {
     }
 
     pub(super) fn realm_of(&self, path: &[u8]) -> Option<usize> {
-        self.realms.iter().position(|realm| realm.covers(path, self.clean_urls))
+        self.realms.iter().position(|realm| realm.covers(path, self.clean_urls, &self.index))
     }
 
     pub(super) fn protection(&self, request: &Request<'_>) -> Protection {
@@ -247,7 +260,7 @@ impl Guard {
         let realm = self.realm_of(&path);
         // Routes match the path as received. A path that enters or leaves a protected part with dot
         // segments would be judged as one path and served as another.
-        let covers = |realm: usize| self.realms[realm].covers(&path, self.clean_urls);
+        let covers = |realm: usize| self.realms[realm].covers(&path, self.clean_urls, &self.index);
         if self.realm_of(raw).is_some_and(|apparent| !covers(apparent)) {
             return Protection::Invalid("the path leads out of a part that requires a password".to_owned());
         }

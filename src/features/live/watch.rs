@@ -49,6 +49,13 @@ struct Watcher {
     is_short: bool,
 }
 
+/// Result of watching a folder.
+enum Watched {
+    Yes,
+    No,
+    TooMany,
+}
+
 impl Watcher {
     fn new(roots: Vec<Arc<Root>>) -> std::io::Result<Self> {
         let number = |root: Arc<Root>| {
@@ -127,6 +134,9 @@ impl Watcher {
             }
             let name = event.file_name().map(|name| name.to_bytes()).unwrap_or_default();
             let folder = self.folders.get(&event.wd());
+            if folder.is_some_and(|folder| !self.shows(folder, name)) {
+                continue;
+            }
             if is_hidden_name(name) && !(what.contains(ReadFlags::MOVED_TO) && is_link(folder, name)) {
                 continue;
             }
@@ -150,23 +160,33 @@ impl Watcher {
 
     fn watch_all(&mut self) {
         for root in 0..self.roots.len() {
-            let folder = self.roots[root].0.current().real_path().to_owned();
-            self.watch(folder);
+            let docroot = self.roots[root].0.docroot();
+            match docroot.only() {
+                Some(_) => drop(self.watch_one(docroot.real_path())),
+                None => self.watch(docroot.real_path().to_owned()),
+            }
         }
+    }
+
+    /// Returns whether a root shows an entry of this folder. A root that is a file shows no other.
+    fn shows(&self, folder: &Path, name: &[u8]) -> bool {
+        self.roots.iter().any(|(root, _)| {
+            let docroot = root.current();
+            match docroot.only() {
+                Some(only) => folder == docroot.real_path() && only == name,
+                None => folder.starts_with(docroot.real_path()),
+            }
+        })
     }
 
     /// Watches a folder and all folders below it. Watching a folder twice has no effect.
     fn watch(&mut self, folder: PathBuf) {
         let mut open = vec![folder];
         while let Some(folder) = open.pop() {
-            if self.folders.len() >= LIVE_WATCHES_MAX {
-                return self.fall_short(&folder);
-            }
-            match inotify::add_watch(&self.fd, &folder, CHANGES) {
-                Ok(watch) => drop(self.folders.insert(watch, folder.clone())),
-                Err(Errno::NOSPC | Errno::NOMEM) => return self.fall_short(&folder),
-                // The folder was removed, or is not accessible.
-                Err(_) => continue,
+            match self.watch_one(&folder) {
+                Watched::Yes => {}
+                Watched::No => continue,
+                Watched::TooMany => return,
             }
             for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -174,6 +194,26 @@ impl Watcher {
                     open.push(entry.path());
                 }
             }
+        }
+    }
+
+    /// Watches a folder without those below it.
+    fn watch_one(&mut self, folder: &Path) -> Watched {
+        let added = match self.folders.len() {
+            LIVE_WATCHES_MAX.. => Err(Errno::NOSPC),
+            _ => inotify::add_watch(&self.fd, folder, CHANGES),
+        };
+        match added {
+            Ok(watch) => {
+                self.folders.insert(watch, folder.to_owned());
+                Watched::Yes
+            }
+            Err(Errno::NOSPC | Errno::NOMEM) => {
+                self.fall_short(folder);
+                Watched::TooMany
+            }
+            // The folder was removed, or is not accessible.
+            Err(_) => Watched::No,
         }
     }
 
