@@ -13,7 +13,7 @@ use clap::{ArgAction, Parser};
 
 use crate::cli::value::{
     Charset, Color, ErrorPage, Level, Milliseconds, Size, Timeout, bind, charset, count, drain_timeout,
-    error_page, head_size, level, memory_size, milliseconds, page, port, size, target_size, timeout,
+    error_page, head_size, level, memory_size, milliseconds, page, port, size, target_size, timeout, title,
     turn_size,
 };
 use crate::config::{
@@ -340,6 +340,9 @@ pub(super) struct FileArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_index, value_delimiter = '\n')]
     #[arg(default_value = "index.html", env = "WHIRLIGIG_INDEX", hide_env = true)]
     pub(super) index: Vec<String>,
+    /// Name of the site on listings and error pages
+    #[arg(long, value_name = "TEXT", value_parser = title, env = "WHIRLIGIG_TITLE", hide_env = true)]
+    pub(super) title: Option<String>,
     /// Respond with 404 to folders without an index file
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_LISTING", hide_env = true)]
     pub(super) no_listing: bool,

@@ -43,6 +43,7 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
         limits: limits_of(args),
         timeouts: Timeouts { partial: args.uploads.partial_timeout.0, ..args.timeouts.timeouts() },
         files: FileOptions {
+            title: args.files.title.clone(),
             index: args.files.index.clone(),
             symlinks: args.files.symlinks,
             fresh: args.files.fresh.0,

@@ -136,7 +136,6 @@ mod tests {
             "--directory",
             "--cert",
             "--frobnicate",
-            "--title",
             "--gzip",
             "--daemon",
             "--max",

@@ -144,6 +144,13 @@ fn files_and_data() {
     );
     assert!(config("").health && !config("--no-health").health);
     assert_eq!(config("--fresh 0").files.fresh, Duration::ZERO);
+    assert_eq!(config("--title Photos").files.title.as_deref(), Some("Photos"));
+    let exit = parse(["whirligig", "--title", "", "."], &PLAIN).unwrap_err();
+    assert!(exit.code() == 2 && exit.text().contains("--title"), "{}", exit.text());
+    check_usage(
+        &format!("--title {} .", "x".repeat(201)),
+        &format!("--title '{}': the title has more than 200 characters", "x".repeat(201)),
+    );
     assert_eq!(config("--index b.html --index a.html").files.index, ["b.html", "a.html"]);
     check_usage("--index a/b .", "--index 'a/b': not the name of a file in the folder that is requested");
 }

@@ -101,6 +101,18 @@ impl ValueEnum for Color {
     }
 }
 
+/// Largest number of characters of a title. A browser shows far fewer.
+const TITLE_CHARS_MAX: usize = 200;
+
+/// Parses the name of the site.
+pub(super) fn title(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        0 => Err("the title is empty".to_owned()),
+        1..=TITLE_CHARS_MAX => Ok(text.to_owned()),
+        _ => Err(format!("the title has more than {TITLE_CHARS_MAX} characters")),
+    }
+}
+
 /// A number of bytes, written as `512k`, `64M`, `64MiB` or without a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size(pub(super) u64);

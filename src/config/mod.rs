@@ -288,6 +288,8 @@ pub struct FileOptions {
     pub cache_bytes_max: usize,
     /// Number of cached entries (files and open descriptors).
     pub cache_entries_max: usize,
+    /// Name of the site on listings and other generated pages. Any text; it is escaped.
+    pub title: Option<String>,
     /// Names of index files, which are sent for a directory. The first one that exists is used.
     pub index: Vec<String>,
     /// True if a directory without an index file gets a listing.
@@ -355,6 +357,7 @@ impl Default for FileOptions {
             memory_file_bytes_max: 32 * KIB as u64,
             cache_bytes_max: 16 * MIB,
             cache_entries_max: 1024,
+            title: None,
             index: vec!["index.html".to_owned()],
             listing: true,
             precompressed: true,

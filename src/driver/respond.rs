@@ -42,7 +42,8 @@ impl<O: Observer> Exchange<'_, O> {
         }
         let extra = work.pending.take_extra();
         if response.is_problem() {
-            response = render(response, work.error_form, extra.as_deref());
+            let title = self.driver.config.files.title.as_deref();
+            response = render(response, work.error_form, title, extra.as_deref());
         }
         let status = response.status();
         let mut user = None;
@@ -197,10 +198,15 @@ impl<O: Observer> Exchange<'_, O> {
 
 /// Renders a problem in the form that the client prefers.
 #[inline(never)]
-fn render(problem: Response, form: ErrorForm, extra: Option<&ResponseExtras>) -> Response {
-    let Some(extra) = extra else { return error_page::render(problem, form, b"") };
+fn render(
+    problem: Response,
+    form: ErrorForm,
+    title: Option<&str>,
+    extra: Option<&ResponseExtras>,
+) -> Response {
+    let Some(extra) = extra else { return error_page::render(problem, form, title, b"") };
     let form = if extra.is_rewritten() { form.rewritten() } else { form };
-    error_page::render(problem, form, extra.live_tag())
+    error_page::render(problem, form, title, extra.live_tag())
 }
 
 /// Logs that a header was changed or left out.

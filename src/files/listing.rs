@@ -245,6 +245,7 @@ impl Reading {
         grow(&mut entries.held, readme.as_ref().map_or(0, |readme| readme.html.len()))?;
         entries.sort(choice.sort, choice.descending);
         let style = ListingStyle {
+            title: options.title.clone(),
             sort: choice.sort,
             descending: choice.descending,
             truncated_at: entries.truncated.then_some(entries.looked),

@@ -40,14 +40,15 @@ impl ErrorForm {
 
 /// Renders a problem in this form. Returns other responses as they are.
 ///
-/// `live_tag` is appended to pages of errors, but not of redirects: with `--live-reload`, a browser
-/// then loads a missing page as soon as it exists.
+/// `title` is the name of the site, if it has one. `live_tag` is appended to pages of errors, but
+/// not of redirects: with `--live-reload`, a browser then loads a missing page as soon as it
+/// exists.
 #[must_use]
-pub(crate) fn render(response: Response, form: ErrorForm, live_tag: &[u8]) -> Response {
+pub(crate) fn render(response: Response, form: ErrorForm, title: Option<&str>, live_tag: &[u8]) -> Response {
     let ErrorForm::Page(home) = form else { return response.rendered_as_text() };
     response.rendered("text/html; charset=utf-8", |status, sentence| {
         let mut page = Vec::new();
-        error_html(status.code(), status.reason(), sentence, home, &mut page);
+        error_html((status.code(), status.reason()), sentence, title, home, &mut page);
         if status.code() >= 400 {
             page.extend_from_slice(live_tag);
         }
@@ -60,13 +61,23 @@ const STYLE: &str = include_str!("error.css");
 /// Appends the page for an error status: the number, its reason phrase, and a sentence of
 /// explanation.
 ///
-/// `detail` may be empty. Both texts are escaped.
-pub(crate) fn error_html(status: u16, reason: &str, detail: &str, home: Home, out: &mut Vec<u8>) {
+/// `detail` may be empty, and `title` is the name of the site. All texts are escaped.
+pub(crate) fn error_html(
+    (status, reason): (u16, &str),
+    detail: &str,
+    title: Option<&str>,
+    home: Home,
+    out: &mut Vec<u8>,
+) {
     push(out, HEAD);
     push(out, "<meta name=\"robots\" content=\"noindex\">\n<title>");
     push(out, &status.to_string());
     push(out, " ");
     escape_html(reason.as_bytes(), out);
+    if let Some(title) = title {
+        push(out, " - ");
+        escape_name(title.as_bytes(), out);
+    }
     push(out, "</title>\n");
     push(out, "<style>\n");
     push(out, STYLE_COMMON);
@@ -85,7 +96,9 @@ pub(crate) fn error_html(status: u16, reason: &str, detail: &str, home: Home, ou
     }
     push(out, "<footer><a href=\"");
     out.extend_from_slice(&home.folder(&[], 0));
-    push(out, "\">Start page</a><span>whirligig</span></footer>\n</main>\n</body>\n</html>\n");
+    push(out, "\">Start page</a><span>");
+    escape_name(title.unwrap_or("whirligig").as_bytes(), out);
+    push(out, "</span></footer>\n</main>\n</body>\n</html>\n");
 }
 
 #[cfg(test)]
@@ -95,25 +108,35 @@ mod tests {
 
     #[test]
     fn a_page_shows_status_and_sentence() {
-        let page = written(|out| error_html(404, "Not Found", "No <such> file", Home::Root, out));
+        let page = written(|out| error_html((404, "Not Found"), "No <such> file", None, Home::Root, out));
         assert!(page.starts_with("<!DOCTYPE html>"));
         assert!(page.contains("<title>404 Not Found</title>"));
         assert!(page.contains("<p>No &lt;such&gt; file</p>"));
         assert!(page.ends_with("</html>\n"));
-        assert!(!written(|out| error_html(404, "Not Found", "", Home::Root, out)).contains("<p>"));
-        let turned = written(|out| error_html(404, "x", "no \u{202e}eman\u{2069}", Home::Root, out));
+        assert!(!written(|out| error_html((404, "Not Found"), "", None, Home::Root, out)).contains("<p>"));
+        let turned = written(|out| error_html((404, "x"), "no \u{202e}eman\u{2069}", None, Home::Root, out));
         assert!(turned.contains("no \\u{202e}eman\\u{2069}"), "{turned}");
     }
 
     #[test]
     fn pages_are_whole_in_themselves() {
-        check_whole(&written(|out| error_html(400, "Bad Request", "x", Home::Root, out)));
+        check_whole(&written(|out| error_html((400, "Bad Request"), "x", None, Home::Root, out)));
+    }
+
+    #[test]
+    fn the_name_of_the_site_is_text() {
+        let title = Some("<b>Ours</b> \u{202e}\x07");
+        let page = written(|out| error_html((404, "Not Found"), "", title, Home::Root, out));
+        let shown = "&lt;b&gt;Ours&lt;/b&gt; \\u{202e}\u{fffd}";
+        assert!(page.contains(&format!("<title>404 Not Found - {shown}</title>")), "{page}");
+        assert!(page.contains(&format!("<span>{shown}</span></footer>")), "{page}");
+        check_whole(&page);
     }
 
     #[test]
     fn pages_lead_home() {
         for (home, href) in [(Home::Root, "/"), (Home::Above(0), "./"), (Home::Above(2), "../../")] {
-            let page = written(|out| error_html(404, "Not Found", "", home, out));
+            let page = written(|out| error_html((404, "Not Found"), "", None, home, out));
             assert_eq!(page.matches(&format!(" href=\"{href}\"")).count(), 2, "{page}");
         }
     }

@@ -64,6 +64,8 @@ impl SortBy {
 /// Presentation of a listing. The rows must already be in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ListingStyle {
+    /// Name of the site, if it has one.
+    pub title: Option<String>,
     /// Column of the sort order.
     pub sort: SortBy,
     /// True if the largest value is first.
@@ -113,8 +115,15 @@ pub(crate) fn reloading_policy(policy: &str) -> String {
 /// Then call [`listing_row`] for each entry, in the order of `style`, and [`listing_foot`] once.
 pub(crate) fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
     push(out, HEAD);
-    push(out, "<title>Index of /");
-    for segment in segments(path) {
+    push(out, "<title>");
+    match &style.title {
+        Some(title) => escape_name(title.as_bytes(), out),
+        None => push(out, "Index of /"),
+    }
+    for (number, segment) in segments(path).enumerate() {
+        if number == 0 && style.title.is_some() {
+            push(out, ": /");
+        }
         escape_name(segment, out);
         push(out, "/");
     }
@@ -124,7 +133,7 @@ pub(crate) fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>)
     push(out, STYLE);
     push(out, "</style>\n</head>\n<body>\n<main>\n<header>\n");
     mark(style.home, out);
-    breadcrumbs(path, style.home, out);
+    breadcrumbs(path, style, out);
     push(out, "</header>\n");
     search_box(style, out);
     push(out, &style.panel);
@@ -191,19 +200,24 @@ fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty())
 }
 
-fn breadcrumbs(path: &[u8], home: Home, out: &mut Vec<u8>) {
+fn breadcrumbs(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
     let names: Vec<&[u8]> = segments(path).collect();
     let link = |depth: usize, name: &[u8], out: &mut Vec<u8>| {
         push(out, "<a href=\"");
-        out.extend_from_slice(&home.folder(&names, depth));
+        out.extend_from_slice(&style.home.folder(&names, depth));
         push(out, "\">");
         escape_name(name, out);
         push(out, "</a>");
     };
-    push(out, "<h1>Index of ");
-    match names.is_empty() {
-        true => push(out, "/"),
-        false => link(0, b"root", out),
+    push(out, "<h1>");
+    match (&style.title, names.is_empty()) {
+        (Some(title), true) => escape_name(title.as_bytes(), out),
+        (Some(title), false) => link(0, title.as_bytes(), out),
+        (None, true) => push(out, "Index of /"),
+        (None, false) => {
+            push(out, "Index of ");
+            link(0, b"root", out);
+        }
     }
     for (number, &name) in names.iter().enumerate() {
         // A long path can break at the space.

@@ -216,6 +216,12 @@ impl Builder {
         self.note(added)
     }
 
+    /// Sets the name of the site on listings and error pages. Any text; it is escaped.
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.config.files.title = Some(title.into());
+        self
+    }
+
     /// Sends these files for a folder: the first one that exists. Default: `index.html`.
     pub fn index<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         let names: Result<Vec<_>, _> = names

@@ -150,7 +150,7 @@ fn wrong_flags_get_a_hint_and_only_similar_names() {
         (&["8000"], "--port 8000"),
         (&[".", "8000"], "--port 8000"),
         (&["--prot", "1"], "did you mean '--port'?"),
-        (&["--titel"], "unknown option '--titel';"),
+        (&["--frobnicate"], "unknown option '--frobnicate';"),
     ] {
         let ended = run(bare_command().args(line));
         assert!(matches!(ended.code, Some(1 | 2)), "{line:?}: {}", ended.err);
@@ -212,5 +212,24 @@ fn responses_name_no_flags() {
             }
         }
         assert!(refused >= 20, "{refused} were refused");
+    });
+}
+
+#[test]
+fn the_title_is_on_listings_and_error_pages() {
+    let docroot = Docroot::new();
+    docroot.write("404.html", "own page");
+    on_both(|model| {
+        let title = "Tom & <b>Jerry</b> \u{202e}";
+        let shown = "Tom &amp; &lt;b&gt;Jerry&lt;/b&gt; \\u{202e}";
+        let server = Server::start(model, &docroot.root(), &["--title", title]);
+        let mut client = Client::connect(server.port);
+        let listing = client.get("/plain/").expect(200);
+        assert!(listing.text().contains(&format!("<title>{shown}: /plain/</title>")), "{}", listing.text());
+        assert!(listing.text().contains(&format!("<h1><a href=\"../\">{shown}</a>")), "{}", listing.text());
+        let missing = client.ask("GET", "/missing", &["Accept: text/html"], b"").expect(404);
+        assert!(missing.text().contains(&format!("<title>404 Not Found - {shown}</title>")));
+        let json = client.get("/plain/?json").expect(200);
+        assert!(!json.text().contains("Tom"), "{}", json.text());
     });
 }

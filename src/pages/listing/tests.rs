@@ -4,6 +4,7 @@ use super::*;
 use crate::pages::html::tests::{check_whole, written};
 
 const PLAIN: ListingStyle = ListingStyle {
+    title: None,
     sort: SortBy::Name,
     descending: false,
     truncated_at: None,
@@ -50,6 +51,21 @@ fn rows_show_date_and_size() {
     assert!(file.contains("title=\"1536 bytes\">1.5 KiB</td>"), "{file}");
     assert!(file.contains("<td class=\"m\">1994-11-06 08:49</td>"), "{file}");
     assert!(!row(b"a", Kind::Directory).contains("bytes"));
+}
+
+#[test]
+fn the_name_of_the_site_is_shown_as_text() {
+    let title = "<b>Ours</b> \u{202e}\x07".to_owned();
+    let style = ListingStyle { title: Some(title), ..PLAIN };
+    let shown = "&lt;b&gt;Ours&lt;/b&gt; \\u{202e}\u{fffd}";
+    let top = written(|out| listing_head(b"/", &style, out));
+    assert!(top.contains(&format!("<title>{shown}</title>")), "{top}");
+    assert!(top.contains(&format!("<h1>{shown}</h1>")), "{top}");
+    let below = written(|out| listing_head(b"/a/b/", &style, out));
+    assert!(below.contains(&format!("<title>{shown}: /a/b/</title>")), "{below}");
+    assert!(below.contains(&format!("<h1><a href=\"/\">{shown}</a><i>/</i> ")), "{below}");
+    let plain = written(|out| listing_head(b"/a/", &PLAIN, out));
+    assert!(plain.contains("<title>Index of /a/</title>"), "{plain}");
 }
 
 #[test]
