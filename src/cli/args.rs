@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
-use clap::builder::{BoolishValueParser, ValueHint};
-use clap::{ArgAction, Parser};
+use clap::builder::{BoolishValueParser, Resettable, ValueHint};
+use clap::{ArgAction, Command, Parser};
 
 use crate::cli::value::{
     Charset, Color, ErrorPage, Level, Milliseconds, Size, Timeout, bind, charset, count, drain_timeout,
@@ -34,6 +34,8 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   whirligig
       serve ./www, or the current folder, at http://127.0.0.1:8080/
+  whirligig --lan report.pdf
+      serve one file to other machines, with a QR code for phones
   whirligig --bind :: --port 80 --no-listing --access-log access.log /srv/www
       serve /srv/www on all IPv6 and IPv4 addresses and write an access log
   whirligig --model threads --max-threads 256 --idle-timeout 5 -v site
@@ -57,33 +59,37 @@ Exit codes: 0 after a graceful stop; 1 if the server could not run or clients
 were cut off; 2 for wrong usage; 130, 131 or 143 if a second signal stopped it.";
 
 // A flag with an environment variable is a setting: a key of the configuration file and a line of
-// `--show-config`, without further code. `hide_env_values = true` makes it a secret. To find out
+// `--show-config`, without further code. `-h` shows the first paragraph of a comment, and `--help`
+// all of it. `hide_env_values = true` makes it a secret. To find out
 // whether a setting was given, ask `Sources` and not clap. Pairs of contradictory flags go through
 // `one_of`. A default that depends on something else stands in the help as [default: ...].
-/// Serves a folder over HTTP/1.1 from one thread and one poll loop, or from a thread per
-/// connection.
+/// Serves a folder over HTTP/1.1 from one poll loop, or a thread per connection.
 #[derive(Parser)]
 #[command(name = "whirligig", version, max_term_width = 80, args_override_self = true)]
 #[command(disable_help_flag = true, disable_version_flag = true, allow_negative_numbers = true)]
 #[command(override_usage = "whirligig [OPTIONS] [ROOT]")]
-#[command(after_help = "More options, limits and examples: whirligig --help")]
+#[command(after_help = "All options, limits and examples: whirligig --help")]
 pub(super) struct Args {
     /// Folder to serve, or a single file [default: www if it exists, else .]
     #[arg(help_heading = "Folder", env = "WHIRLIGIG_ROOT", hide_env = true)]
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(super) root: Option<PathBuf>,
 
-    /// Address to listen on: ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable; :: accepts IPv4
-    /// too
+    /// Address to listen on
+    ///
+    /// ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable; :: accepts IPv4 too
     #[arg(help_heading = "Address", short, long, value_name = "ADDR", value_parser = bind, value_delimiter = ',')]
     #[arg(default_value = "127.0.0.1", env = "WHIRLIGIG_BIND", hide_env = true)]
     pub(super) bind: Vec<Bind>,
-    /// Port to listen on; 0 selects any free port; if the default port is taken, the next free one
-    /// is used
+    /// Port to listen on; 0 selects any free port
+    ///
+    /// If the default port is taken, the next free one is used
     #[arg(help_heading = "Address", short, long, value_name = "N", value_parser = port, default_value_t = 8080)]
     #[arg(env = "WHIRLIGIG_PORT", hide_env = true)]
     pub(super) port: u16,
-    /// Listen on all interfaces, so that other machines reach the server; short for --bind ::
+    /// Listen on all interfaces, for other machines
+    ///
+    /// Short for --bind ::
     #[arg(help_heading = "Address", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_LAN", hide_env = true)]
     pub(super) lan: bool,
@@ -95,7 +101,9 @@ pub(super) struct Args {
     #[arg(help_heading = "Address", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_NO_QR", hide_env = true)]
     pub(super) no_qr: bool,
-    /// Open the server in a browser: the first command of BROWSER that starts, else xdg-open
+    /// Open the server in a browser
+    ///
+    /// Starts the first command of the variable BROWSER that works, or else xdg-open
     #[arg(help_heading = "Address", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_OPEN", hide_env = true)]
     pub(super) open: bool,
@@ -104,7 +112,72 @@ pub(super) struct Args {
     #[arg(env = "WHIRLIGIG_URL_FILE", hide_env = true, hide_short_help = true)]
     pub(super) url_file: Option<PathBuf>,
 
-    /// Serve from one poll loop (reactor) or from one thread per connection (threads)
+    #[command(flatten)]
+    pub(super) files: FileArgs,
+    #[command(flatten)]
+    pub(super) uploads: UploadArgs,
+    #[command(flatten)]
+    pub(super) site: SiteArgs,
+    #[command(flatten)]
+    pub(super) cgi: CgiArgs,
+
+    /// Serve the simple-data routes under /api/ [default: on loopback, unless ROOT has an api]
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_API", hide_env = true, hide_short_help = true)]
+    pub(super) api: bool,
+    /// Do not serve the simple-data routes under /api/
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_NO_API", hide_env = true, hide_short_help = true)]
+    pub(super) no_api: bool,
+    /// Do not serve the health check at /_whirligig/health
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_NO_HEALTH", hide_env = true, hide_short_help = true)]
+    pub(super) no_health: bool,
+    /// Serve metrics for Prometheus at /_whirligig/metrics [default: on loopback]
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_METRICS", hide_env = true, hide_short_help = true)]
+    pub(super) metrics: bool,
+    /// Do not serve metrics at /_whirligig/metrics
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_NO_METRICS", hide_env = true, hide_short_help = true)]
+    pub(super) no_metrics: bool,
+    /// Show the running loop at /_whirligig/loop to every client [default: to this machine]
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_LOOP_PAGE", hide_env = true, hide_short_help = true)]
+    pub(super) loop_page: bool,
+    /// Do not show the running loop at /_whirligig/loop
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_NO_LOOP_PAGE", hide_env = true, hide_short_help = true)]
+    pub(super) no_loop_page: bool,
+
+    /// Access log: FILE, - (standard output) or off
+    ///
+    /// One line per request [default: - on a terminal, else off]
+    #[arg(help_heading = "Logging", long, value_name = "FILE|-")]
+    #[arg(env = "WHIRLIGIG_ACCESS_LOG", hide_env = true, value_hint = ValueHint::FilePath)]
+    pub(super) access_log: Option<OsString>,
+    /// Format of the access log: common, combined, vhost-combined (host first) or json
+    #[arg(help_heading = "Logging", long, value_name = "FORM", hide_possible_values = true)]
+    #[arg(value_enum, default_value_t = LogFormat::Common, env = "WHIRLIGIG_LOG_FORMAT", hide_env = true, hide_short_help = true)]
+    pub(super) log_format: LogFormat,
+    /// Log more to standard error
+    ///
+    /// The reactor logs each turn with -vv, each step with -vvv
+    #[arg(help_heading = "Logging", short, long, action = ArgAction::Count)]
+    #[arg(env = "WHIRLIGIG_VERBOSE", hide_env = true)]
+    pub(super) verbose: u8,
+    /// Log errors only, and print only the first URL
+    #[arg(help_heading = "Logging", short, long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_QUIET", hide_env = true)]
+    pub(super) quiet: bool,
+    /// Use colours: auto, always or never; auto respects NO_COLOR
+    #[arg(help_heading = "Logging", long, value_name = "WHEN", hide_possible_values = true)]
+    #[arg(value_enum, default_value_t = Color::Auto, env = "WHIRLIGIG_COLOR", hide_env = true, hide_short_help = true)]
+    pub(super) color: Color,
+
+    /// reactor (one poll loop) or threads
+    ///
+    /// The threads model has one blocking thread per connection
     #[arg(help_heading = "Model", long, value_name = "MODEL", hide_possible_values = true)]
     #[arg(value_enum, default_value_t = Model::Reactor, env = "WHIRLIGIG_MODEL", hide_env = true)]
     pub(super) model: Model,
@@ -121,75 +194,18 @@ pub(super) struct Args {
     pub(super) timeouts: TimeoutArgs,
     #[command(flatten)]
     pub(super) limits: LimitArgs,
-    #[command(flatten)]
-    pub(super) files: FileArgs,
-    #[command(flatten)]
-    pub(super) site: SiteArgs,
-    #[command(flatten)]
-    pub(super) cgi: CgiArgs,
-    #[command(flatten)]
-    pub(super) uploads: UploadArgs,
 
-    /// Serve the simple-data routes under /api/ [default: on loopback, unless ROOT has an api]
-    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
-    #[arg(env = "WHIRLIGIG_API", hide_env = true)]
-    pub(super) api: bool,
-    /// Do not serve the simple-data routes under /api/
-    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
-    #[arg(env = "WHIRLIGIG_NO_API", hide_env = true)]
-    pub(super) no_api: bool,
-    /// Do not serve the health check at /_whirligig/health
-    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
-    #[arg(env = "WHIRLIGIG_NO_HEALTH", hide_env = true)]
-    pub(super) no_health: bool,
-    /// Serve metrics for Prometheus at /_whirligig/metrics [default: on loopback]
-    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
-    #[arg(env = "WHIRLIGIG_METRICS", hide_env = true)]
-    pub(super) metrics: bool,
-    /// Do not serve metrics at /_whirligig/metrics
-    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
-    #[arg(env = "WHIRLIGIG_NO_METRICS", hide_env = true, hide_short_help = true)]
-    pub(super) no_metrics: bool,
-    /// Show the running loop at /_whirligig/loop to every client [default: to this machine]
-    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
-    #[arg(env = "WHIRLIGIG_LOOP_PAGE", hide_env = true, hide_short_help = true)]
-    pub(super) loop_page: bool,
-    /// Do not show the running loop at /_whirligig/loop
-    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
-    #[arg(env = "WHIRLIGIG_NO_LOOP_PAGE", hide_env = true, hide_short_help = true)]
-    pub(super) no_loop_page: bool,
-
-    /// Access log, one line per request: FILE, - (standard output) or off [default: - on a
-    /// terminal, else off]
-    #[arg(help_heading = "Logging", long, value_name = "FILE|-")]
-    #[arg(env = "WHIRLIGIG_ACCESS_LOG", hide_env = true, value_hint = ValueHint::FilePath)]
-    pub(super) access_log: Option<OsString>,
-    /// Format of the access log: common, combined, vhost-combined (host first) or json
-    #[arg(help_heading = "Logging", long, value_name = "FORM", hide_possible_values = true)]
-    #[arg(value_enum, default_value_t = LogFormat::Common, env = "WHIRLIGIG_LOG_FORMAT", hide_env = true)]
-    pub(super) log_format: LogFormat,
-    /// Log more to standard error; the reactor logs each turn with -vv, each step with -vvv
-    #[arg(help_heading = "Logging", short, long, action = ArgAction::Count)]
-    #[arg(env = "WHIRLIGIG_VERBOSE", hide_env = true)]
-    pub(super) verbose: u8,
-    /// Log errors only, and print only the first URL at the start
-    #[arg(help_heading = "Logging", short, long, value_parser = BoolishValueParser::new())]
-    #[arg(env = "WHIRLIGIG_QUIET", hide_env = true)]
-    pub(super) quiet: bool,
-    /// Use colours: auto, always or never; auto respects NO_COLOR
-    #[arg(help_heading = "Logging", long, value_name = "WHEN", hide_possible_values = true)]
-    #[arg(value_enum, default_value_t = Color::Auto, env = "WHIRLIGIG_COLOR", hide_env = true)]
-    pub(super) color: Color,
-
-    /// Read settings from this TOML file, such as port = 80 for --port 80; no other file is read
-    #[arg(help_heading = "Configuration file", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Read settings from this TOML file
+    ///
+    /// Such as port = 80 for --port 80; no other file is read
+    #[arg(help_heading = "Configuration file", long, hide_short_help = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(env = "WHIRLIGIG_CONFIG", hide_env = true)]
     pub(super) config: Option<PathBuf>,
     /// Print all settings and their sources as a configuration file, and exit
     #[arg(help_heading = "Configuration file", long, hide_short_help = true)]
     pub(super) show_config: bool,
 
-    /// Print help; -h prints the common options only
+    /// Print help; --help prints all options
     #[arg(help_heading = "Help", short, long, action = ArgAction::HelpShort)]
     pub(super) help: Option<bool>,
     /// Print the version
@@ -215,11 +231,11 @@ pub(super) struct TimeoutArgs {
     pub(super) defer_accept: usize,
     /// Time limit for a whole request head, from its first byte
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_HEADER_TIMEOUT", hide_env = true)]
-    #[arg(default_value_t = Timeout(Timeouts::default().header))]
+    #[arg(default_value_t = Timeout(Timeouts::default().header), hide_short_help = true)]
     pub(super) header_timeout: Timeout,
     /// Longest pause between bytes of a request body
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_BODY_TIMEOUT", hide_env = true)]
-    #[arg(default_value_t = Timeout(Timeouts::default().body))]
+    #[arg(default_value_t = Timeout(Timeouts::default().body), hide_short_help = true)]
     pub(super) body_timeout: Timeout,
     /// Period over which --busy-rate is measured
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_BUSY_TIME", hide_env = true)]
@@ -227,20 +243,20 @@ pub(super) struct TimeoutArgs {
     pub(super) busy_time: Timeout,
     /// Longest pause in which a client reads no response byte
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_SEND_TIMEOUT", hide_env = true)]
-    #[arg(default_value_t = Timeout(Timeouts::default().send))]
+    #[arg(default_value_t = Timeout(Timeouts::default().send), hide_short_help = true)]
     pub(super) send_timeout: Timeout,
     /// Longest time a kept-alive connection may stay idle
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_IDLE_TIMEOUT", hide_env = true)]
-    #[arg(default_value_t = Timeout(Timeouts::default().idle))]
+    #[arg(default_value_t = Timeout(Timeouts::default().idle), hide_short_help = true)]
     pub(super) idle_timeout: Timeout,
     /// Time limit for a response that a handler deferred
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_ANSWER_TIMEOUT", hide_env = true)]
-    #[arg(default_value_t = Timeout(Timeouts::default().answer))]
+    #[arg(default_value_t = Timeout(Timeouts::default().answer), hide_short_help = true)]
     pub(super) answer_timeout: Timeout,
     /// Time limit for a graceful stop; connections that are open after it are closed; 0 closes them
     /// at once
     #[arg(long, value_name = "SECS", value_parser = drain_timeout, env = "WHIRLIGIG_DRAIN_TIMEOUT", hide_env = true)]
-    #[arg(default_value_t = Timeout(Some(Timeouts::default().drain)))]
+    #[arg(default_value_t = Timeout(Some(Timeouts::default().drain)), hide_short_help = true)]
     pub(super) drain_timeout: Timeout,
 }
 
@@ -262,11 +278,11 @@ pub(super) struct LimitArgs {
     pub(super) max_target: Size,
     /// Largest request body; for uploads see --max-upload
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_BODY", hide_env = true)]
-    #[arg(default_value_t = Size(Limits::default().body_bytes_max))]
+    #[arg(default_value_t = Size(Limits::default().body_bytes_max), hide_short_help = true)]
     pub(super) max_body: Size,
     /// Largest number of open connections [default: the limit on descriptors, less a reserve]
     #[arg(long, value_name = "N", value_parser = count::<1, 10_000_000>, env = "WHIRLIGIG_MAX_CONNECTIONS")]
-    #[arg(hide_env = true)]
+    #[arg(hide_env = true, hide_short_help = true)]
     pub(super) max_connections: Option<usize>,
     /// Largest number of threads in the threads model; when all are in use, a new client replaces
     /// an idle or slow one (see --busy-rate)
@@ -330,20 +346,22 @@ pub(super) struct FileArgs {
     /// Milliseconds for which a cached file is used without a check; 0 checks the disk on every
     /// request
     #[arg(long, value_name = "MS", value_parser = milliseconds, env = "WHIRLIGIG_FRESH", hide_env = true)]
-    #[arg(default_value_t = Milliseconds(FileOptions::default().fresh))]
+    #[arg(default_value_t = Milliseconds(FileOptions::default().fresh), hide_short_help = true)]
     pub(super) fresh: Milliseconds,
     /// Symbolic links to follow: inside (within ROOT), no or all
     #[arg(long, value_name = "WHICH", hide_possible_values = true)]
-    #[arg(value_enum, default_value_t = FileOptions::default().symlinks, env = "WHIRLIGIG_SYMLINKS", hide_env = true)]
+    #[arg(value_enum, default_value_t = FileOptions::default().symlinks, env = "WHIRLIGIG_SYMLINKS", hide_env = true, hide_short_help = true)]
     pub(super) symlinks: Symlinks,
-    /// File to send for a folder; repeatable: the first one that exists is sent
+    /// File to send for a folder
+    ///
+    /// Repeatable: the first one that exists is sent
     #[arg(long, value_name = "NAME", value_parser = parse_index, value_delimiter = '\n')]
     #[arg(default_value = "index.html", env = "WHIRLIGIG_INDEX", hide_env = true)]
     pub(super) index: Vec<String>,
     /// Name of the site on listings and error pages
     #[arg(long, value_name = "TEXT", value_parser = title, env = "WHIRLIGIG_TITLE", hide_env = true)]
     pub(super) title: Option<String>,
-    /// Respond with 404 to folders without an index file
+    /// Respond with 404 to folders without an index
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_LISTING", hide_env = true)]
     pub(super) no_listing: bool,
     /// Largest number of names in a listing; a longer one is cut off and marked
@@ -354,8 +372,9 @@ pub(super) struct FileArgs {
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_README", hide_env = true)]
     #[arg(hide_short_help = true)]
     pub(super) no_readme: bool,
-    /// Offer folders for download as /folder/?archive=tar, tar.gz or zip, packed while they are
-    /// sent
+    /// Offer folders for download as archives
+    ///
+    /// They are packed while they are sent: /folder/?archive=tar, tar.gz or zip
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_ARCHIVES", hide_env = true)]
     pub(super) archives: bool,
     /// Largest number of archives packed at once
@@ -368,7 +387,7 @@ pub(super) struct FileArgs {
     pub(super) max_cache: Size,
     /// Level at which text is compressed on the fly: 1 to 9, or off
     #[arg(long, value_name = "LEVEL", value_parser = level, env = "WHIRLIGIG_COMPRESS", hide_env = true)]
-    #[arg(default_value_t = Level(FileOptions::default().compress_level))]
+    #[arg(default_value_t = Level(FileOptions::default().compress_level), hide_short_help = true)]
     pub(super) compress: Level,
     /// Largest number of responses compressed at once, 311 KiB each; further ones are sent
     /// uncompressed
@@ -392,17 +411,23 @@ pub(super) struct FileArgs {
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_PRECOMPRESSED", hide_env = true)]
     #[arg(hide_short_help = true)]
     pub(super) no_precompressed: bool,
-    /// Serve NAME.html at NAME, and redirect NAME.html to NAME
+    /// Serve NAME.html at NAME
+    ///
+    /// NAME.html is redirected to NAME
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_CLEAN_URLS", hide_env = true)]
     pub(super) clean_urls: bool,
     /// Reload pages in browsers when a file changes
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_LIVE_RELOAD", hide_env = true)]
     pub(super) live_reload: bool,
-    /// Page to send for paths that do not exist [without a value: /index.html]
+    /// Page to send for paths that do not exist
+    ///
+    /// Without a value: /index.html
     #[arg(long, value_name = "PATH", value_parser = page, num_args = 0..=1, default_missing_value = "/index.html")]
     #[arg(require_equals = true, env = "WHIRLIGIG_SPA", hide_env = true)]
     pub(super) spa: Option<String>,
-    /// Page of ROOT to send with status 403 or 404, as in 404=/404.html; repeatable
+    /// Page to send with an error, as in 404=/404.html
+    ///
+    /// A page of ROOT for the status 403 or 404; repeatable
     #[arg(long, value_name = "CODE=PATH", value_parser = error_page, value_delimiter = ',')]
     #[arg(env = "WHIRLIGIG_ERROR_PAGE", hide_env = true)]
     pub(super) error_page: Vec<ErrorPage>,
@@ -413,20 +438,23 @@ pub(super) struct FileArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Site")]
 pub(super) struct SiteArgs {
-    /// Require a password for a path and all below it: USER:PASSWORD[@/PATH]; repeatable. After 5
-    /// wrong passwords an address receives each 401 later (0.25 to 8 s); clients behind a proxy
-    /// share one address
-    #[arg(long, value_name = "RULE", value_parser = parse_user_rule, value_delimiter = '\n')]
+    /// Require a password: USER:PASSWORD[@/PATH]
+    ///
+    /// For a path and all below it; repeatable. After 5 wrong passwords an address receives each
+    /// 401 later (0.25 to 8 s); clients behind a proxy share one address
+    #[arg(help_heading = "Access", long, value_name = "RULE", value_parser = parse_user_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_AUTH", hide_env = true, hide_env_values = true)]
     pub(super) auth: Vec<AuthRule>,
     /// Require a password from an htpasswd file (bcrypt) for a path and all below it: FILE[@/PATH];
     /// repeatable; one or two checks run at once
-    #[arg(long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
+    #[arg(help_heading = "Access", long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HTPASSWD", hide_env = true, hide_short_help = true)]
     pub(super) htpasswd: Vec<AuthRule>,
-    /// Origin whose pages may read responses and write to --upload folders (CORS); without a value,
-    /// or with *, all pages may read
-    #[arg(long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*", value_delimiter = ',')]
+    /// Origin whose pages may read responses (CORS)
+    ///
+    /// Such pages may also write to --upload folders. Without a value, or with *, all pages may
+    /// read
+    #[arg(help_heading = "Access", long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*", value_delimiter = ',')]
     #[arg(value_parser = parse_origin, env = "WHIRLIGIG_CORS", hide_env = true)]
     pub(super) cors: Vec<String>,
     /// Set a header on responses by path: 'PATTERN: Name: value'; Content-Type is set on files
@@ -439,20 +467,22 @@ pub(super) struct SiteArgs {
     #[arg(env = "WHIRLIGIG_CACHE_CONTROL", hide_env = true, hide_short_help = true)]
     pub(super) cache_control: Vec<HeaderRule>,
     /// File of redirects and rewrites, one per line
-    #[arg(long, value_name = "FILE", env = "WHIRLIGIG_RULES", hide_env = true)]
+    #[arg(long, value_name = "FILE", env = "WHIRLIGIG_RULES", hide_env = true, hide_short_help = true)]
     pub(super) rules: Option<PathBuf>,
     /// Serve hosts from a folder of their own: HOST[,HOST]=ROOT; *.NAME matches all hosts below
     /// NAME, .NAME also NAME itself; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_vhost, value_delimiter = '\n')]
-    #[arg(env = "WHIRLIGIG_VHOST", hide_env = true)]
+    #[arg(env = "WHIRLIGIG_VHOST", hide_env = true, hide_short_help = true)]
     pub(super) vhost: Vec<Vhost>,
     /// Respond with 421 to hosts without a --vhost, except for health and metrics
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_STRICT_HOSTS", hide_env = true)]
     #[arg(hide_short_help = true)]
     pub(super) strict_hosts: bool,
-    /// Host allowed for listings, archives, /api/, /_whirligig/ and uploads: NAME, .SUFFIX or any;
-    /// repeatable [default on loopback: addresses, localhost and --vhost names; else any]
-    #[arg(long, value_name = "NAME", value_parser = parse_allowed_host, value_delimiter = ',')]
+    /// Host for which listings and uploads are allowed
+    ///
+    /// Also for archives, /api/ and /_whirligig/: NAME, .SUFFIX or any; repeatable [default on
+    /// loopback: addresses, localhost and --vhost names; else any]
+    #[arg(help_heading = "Access", long, value_name = "NAME", value_parser = parse_allowed_host, value_delimiter = ',')]
     #[arg(env = "WHIRLIGIG_ALLOW_HOST", hide_env = true)]
     pub(super) allow_host: Vec<AllowedHost>,
 }
@@ -463,7 +493,7 @@ pub(super) struct SiteArgs {
 pub(super) struct CgiArgs {
     /// Run the programs in DIR for requests below URLPATH (CGI): URLPATH=DIR; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_folder, value_delimiter = '\n')]
-    #[arg(env = "WHIRLIGIG_CGI", hide_env = true)]
+    #[arg(env = "WHIRLIGIG_CGI", hide_env = true, hide_short_help = true)]
     pub(super) cgi: Vec<CgiFolder>,
     /// Longest run of one CGI program, from its start or the end of its request body
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_CGI_TIMEOUT", hide_env = true)]
@@ -488,12 +518,15 @@ pub(super) struct CgiArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Uploads")]
 pub(super) struct UploadArgs {
-    /// Accept uploads to this folder of ROOT and below, as in /inbox: PUT, DELETE, MKCOL and forms;
-    /// repeatable
+    /// Accept uploads to this folder, as in /inbox
+    ///
+    /// A folder of ROOT and all below it: PUT, DELETE, MKCOL and forms; repeatable
     #[arg(long, value_name = "PATH", value_parser = parse_upload_path, value_delimiter = ',')]
     #[arg(env = "WHIRLIGIG_UPLOAD", hide_env = true)]
     pub(super) upload: Vec<String>,
-    /// Largest upload; for other request bodies see --max-body
+    /// Largest upload
+    ///
+    /// For other request bodies see --max-body
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_UPLOAD", hide_env = true)]
     #[arg(default_value_t = Size(UPLOAD_BYTES_MAX))]
     pub(super) max_upload: Size,
@@ -511,8 +544,9 @@ pub(super) struct UploadArgs {
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_PARTIAL_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().partial), hide_short_help = true)]
     pub(super) partial_timeout: Timeout,
-    /// Require a password for writing to a path and below: USER:PASSWORD[@/PATH]; reading is not
-    /// affected; repeatable
+    /// Require a password to write: USER:PASSWORD[@/PATH]
+    ///
+    /// To a path and all below it; reading is not affected; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_user_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_WRITE_AUTH", hide_env = true, hide_env_values = true)]
     pub(super) write_auth: Vec<AuthRule>,
@@ -521,6 +555,19 @@ pub(super) struct UploadArgs {
     #[arg(long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_WRITE_HTPASSWD", hide_env = true, hide_short_help = true)]
     pub(super) write_htpasswd: Vec<AuthRule>,
+}
+
+/// Returns the flags with the whole comment of each as its help, in one paragraph. The short help
+/// has only the first paragraph.
+pub(super) fn with_whole_help(flags: Command) -> Command {
+    flags.mut_args(|arg| {
+        let whole = arg.get_long_help().map(|help| help.to_string().replace("\n\n", ". "));
+        let arg = arg.hide_short_help(false).long_help(Resettable::Reset);
+        match whole {
+            Some(whole) => arg.help(whole),
+            None => arg,
+        }
+    })
 }
 
 /// Properties of the process's environment on which defaults depend.

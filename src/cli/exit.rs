@@ -13,7 +13,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, ValueEnum as _};
 
-use crate::cli::args::{Args, EXAMPLES, NOTES, Surroundings};
+use crate::cli::args::{Args, EXAMPLES, NOTES, Surroundings, with_whole_help};
 use crate::cli::hint;
 use crate::cli::setting::{is_secret, variable};
 use crate::cli::value::Color;
@@ -151,13 +151,10 @@ pub(super) fn exit_of(error: &clap::Error, argv: &[OsString], surroundings: &Sur
     }
 }
 
-/// Returns the long help. Clap's own uses four lines for a flag; this one is the short form with
-/// all flags.
+/// Returns the long help. Clap's own uses four lines for a flag; this one has the form of the short
+/// help.
 fn long_help() -> StyledStr {
-    Args::command()
-        .mut_args(|arg| arg.hide_short_help(false))
-        .after_help(format!("{EXAMPLES}\n{NOTES}"))
-        .render_help()
+    with_whole_help(Args::command()).after_help(format!("{EXAMPLES}\n{NOTES}")).render_help()
 }
 
 /// Finds the value of `--color`, because clap stops at `--help` before it reads that flag.

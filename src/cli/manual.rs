@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use crate::cli::args::EXAMPLES;
+use crate::cli::args::{EXAMPLES, with_whole_help};
 use crate::cli::setting::settings;
 use crate::cli::tools;
 
@@ -24,7 +24,7 @@ pub(super) fn completions(mut flags: Command, shell: Shell) -> String {
 /// Returns the manual page as source for `man`.
 pub(super) fn page(flags: Command) -> String {
     // Only the short help leaves out rarely used flags.
-    let flags = flags.mut_args(|arg| arg.hide_short_help(false));
+    let flags = with_whole_help(flags);
     let headings: Vec<String> =
         flags.get_arguments().filter_map(clap::Arg::get_help_heading).map(Into::into).collect();
     let variables = environment(&flags);
@@ -50,6 +50,9 @@ const TITLE: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\" \"General Commands Manual\"\n"
 );
+
+/// Column of the options in the table of variables, behind the longest name.
+const COLUMN: &str = "32n";
 
 /// Note on values for all flags.
 const UNITS: &str =
@@ -103,15 +106,16 @@ fn environment(flags: &Command) -> Roff {
         bold("-v"),
         roman(" takes a number. Several values are separated as in the option."),
     ]);
-    let variable = |arg: &clap::Arg| arg.get_env().map(|name| name.to_string_lossy().into_owned());
-    // Names of variables must not be hyphenated.
-    roff.control("PP", []).control("nh", []);
-    let mut names = Vec::new();
-    for name in settings(flags).filter_map(variable) {
-        names.extend([bold(name), roman(", ")]);
+    // A table by a tab stop, because tbl(1) is not installed everywhere. Names of variables must
+    // not be hyphenated.
+    roff.control("PP", []).control("nf", []).control("nh", []).control("ta", [COLUMN]);
+    roff.text([italic("Variable"), roman("\t"), italic("Option")]);
+    let rows = settings(flags).filter_map(|arg| Some((arg.get_env()?.to_string_lossy().into_owned(), arg)));
+    for (name, arg) in rows {
+        let option = arg.get_long().map_or_else(|| "ROOT".to_owned(), |long| format!("--{long}"));
+        roff.text([bold(name), roman("\t"), roman(option)]);
     }
-    names.pop();
-    roff.text(names).control("hy", []);
+    roff.control("hy", []).control("fi", []);
     tagged(&mut roff, [bold("WHIRLIGIG_CONFIG")], "The configuration file, as --config.");
     tagged(
         &mut roff,
@@ -254,6 +258,18 @@ mod tests {
         );
         assert_eq!(page.matches(".ie \\n").count(), 1, "apostrophes are defined once");
         assert!(page.contains("\\fB\\-v\\fR") && page.contains("WHIRLIGIG_MAX_HEAD"), "{page}");
+    }
+
+    #[test]
+    fn the_table_has_each_variable_with_its_option() {
+        let page = page(Args::command()).replace("\\-", "-");
+        let flags = Args::command();
+        for arg in settings(&flags) {
+            let name = arg.get_env().unwrap().to_string_lossy().into_owned();
+            let option = arg.get_long().map_or_else(|| "ROOT".to_owned(), |long| format!("--{long}"));
+            assert!(page.contains(&format!("\n\\fB{name}\\fR\t{option}\n")), "{name}: {page}");
+            assert!(name.len() < 32, "{name} is wider than the column");
+        }
     }
 
     #[test]

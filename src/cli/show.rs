@@ -147,7 +147,7 @@ fn quoted(text: &str) -> String {
 
 /// Returns "default", with its value if only the help states it.
 fn default_of(arg: &Arg) -> String {
-    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
     let told = help.split_once("[default: ").and_then(|(_, rest)| rest.split_once(']'));
     told.map_or_else(|| "default".into(), |(told, _)| format!("default: {}", escape_control(told)))
 }

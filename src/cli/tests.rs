@@ -408,14 +408,29 @@ fn help_names_every_flag_and_fits_80_columns() {
         assert!([" ", "...", "["].into_iter().any(is_named), "{name}");
     }
     for heading in
-        ["Folder:", "Address:", "Model:", "Timeouts (", "Limits:", "Files:", "Data:", "Logging:", "Examples:"]
+        ["Folder:", "Address:", "Files:", "Uploads:", "Access:", "Data:", "Model:", "Timeouts (", "Examples:"]
     {
         assert!(long.text().contains(&format!("\n{heading}")), "{heading}");
     }
     for line in long.text().lines().chain(short.text().lines()) {
         assert!(line.chars().count() <= 80, "{line}");
     }
-    assert!(short.text().len() < long.text().len());
+}
+
+/// Two screens of 24 lines, in the order in which a user needs the options.
+#[test]
+fn the_short_help_fits_two_screens() {
+    let short = try_parse("-h", &PLAIN).unwrap_err();
+    let text = short.text();
+    assert!(text.lines().count() <= 48, "{} lines\n{text}", text.lines().count());
+    let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}\n{text}"));
+    let parts = ["\nFolder:", "\nAddress:", "\nFiles:", "\nUploads:", "\nAccess:", "whirligig --help"];
+    assert!(parts.map(at).is_sorted(), "{text}");
+    // One line for each option.
+    let continued = text.lines().find(|line| line.starts_with(&" ".repeat(10)));
+    assert_eq!(continued, None, "{text}");
+    let shown = Args::command().get_arguments().filter(|arg| !arg.is_hide_short_help_set()).count();
+    assert!(shown >= 25, "{shown} options");
 }
 
 #[test]

@@ -178,12 +178,12 @@ fn printed_settings_can_be_read_back() {
             r#"root = "a\\b" # command line"#.to_owned(),
             r#"bind = ["::1", "unix:/a b\"c"] # command line"#.to_owned(),
             "port = 82 # environment WHIRLIGIG_PORT".to_owned(),
-            "idle-timeout = 1.5 # command line".to_owned(),
-            format!(r#"max-body = "1M" # file {file}:2"#),
-            r#"max-pool = "1M" # environment WHIRLIGIG_MAX_POOL"#.to_owned(),
             format!("listing = false # file {file}:3"),
             "api = true # command line".to_owned(),
             "quiet = true # command line".to_owned(),
+            "idle-timeout = 1.5 # command line".to_owned(),
+            format!(r#"max-body = "1M" # file {file}:2"#),
+            r#"max-pool = "1M" # environment WHIRLIGIG_MAX_POOL"#.to_owned(),
         ]
     );
     assert!(first.out.contains(&format!("# file {file}:5, overridden by quiet\n")), "{}", first.out);
