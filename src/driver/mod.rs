@@ -129,6 +129,31 @@ impl<O: Observer> Driver<O> {
         }
     }
 
+    /// Replaces the observer. Everything else stays as it is.
+    #[cfg(feature = "os")]
+    pub(crate) fn with_observer<P: Observer>(self, make: impl FnOnce(O) -> P) -> Driver<P> {
+        Driver {
+            now: self.now,
+            config: self.config,
+            handler: self.handler,
+            scratch: self.scratch,
+            scratch_is_shared: self.scratch_is_shared,
+            pool: self.pool,
+            date: self.date,
+            cache: self.cache,
+            jobs: self.jobs,
+            observer: make(self.observer),
+            access: self.access,
+            abandoned: self.abandoned,
+            collected_bytes: self.collected_bytes,
+            is_short_of_memory: self.is_short_of_memory,
+            busy_rate: self.busy_rate,
+            stopping: self.stopping,
+            spare: self.spare,
+            head_waiters: self.head_waiters,
+        }
+    }
+
     /// Returns how much memory this driver has handed out and cached. The phases of the connections
     /// are left at zero.
     pub(crate) fn gauges(&self) -> Gauges {

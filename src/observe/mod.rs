@@ -40,7 +40,7 @@ pub use step_log::{LoggedSteps, StepLog};
 pub use stopwatch::Stopwatch;
 pub use text::StepText;
 
-/// Observer of a running loop: counts as `O` does, and shows the loop to viewers.
+/// Observer of a loop with viewers: counts as `O` does, and shows the loop to them.
 #[cfg(feature = "os")]
 pub type Live<O> = Recorder<live::LiveSink, O>;
 

@@ -27,11 +27,6 @@ pub trait StepSink: Send + 'static {
     fn put(&mut self, step: TimedStep);
     /// Called when a phase of the turn begins.
     fn phase_began(&mut self, _phase: TurnPhase, _now_ns: u64) {}
-    /// Called at the beginning of each turn. Returns how much is recorded from now on, if that
-    /// changes.
-    fn change_detail(&mut self) -> Option<Detail> {
-        None
-    }
     /// Called before the handler receives a request: [`Observer::request_started`].
     fn request_started(&mut self, _id: ConnId, _request: &Request<'_>) {}
     /// Returns when to call `look` next: [`Observer::next_look`].
@@ -95,8 +90,13 @@ impl<S: StepSink, O: Observer> Recorder<S, O> {
     }
 
     /// Returns the sink.
-    pub fn sink(&mut self) -> &mut S {
-        &mut self.sink
+    pub fn sink(&self) -> &S {
+        &self.sink
+    }
+
+    /// Returns the base observer and the sink.
+    pub fn into_parts(self) -> (O, S) {
+        (self.base, self.sink)
     }
 
     /// Begins a phase now, and returns the time.
@@ -112,15 +112,12 @@ impl<S: StepSink, O: Observer> Recorder<S, O> {
         now_ns
     }
 
-    #[cold]
     #[inline(never)]
     fn begin_phase(&mut self, phase: TurnPhase, source: &'static Location<'static>) {
         self.switch(phase);
         self.unrecorded = Some(source);
     }
 
-    #[cold]
-    #[inline(never)]
     fn begin_turn(&mut self, turn: TurnStart, source: &'static Location<'static>) {
         let at_ns = self.switch(TurnPhase::Results);
         self.unrecorded = None;
@@ -129,8 +126,6 @@ impl<S: StepSink, O: Observer> Recorder<S, O> {
         self.sink.put(TimedStep { at_ns, step, source });
     }
 
-    #[cold]
-    #[inline(never)]
     fn end_turn(&mut self, number: u32, took: Duration, open: usize, source: &'static Location<'static>) {
         let at_ns = self.switch(TurnPhase::Wait);
         self.unrecorded = None;
@@ -143,9 +138,8 @@ impl<S: StepSink, O: Observer> Recorder<S, O> {
         self.sink.put(TimedStep { at_ns, step, source });
     }
 
-    /// Records an operation, after the phase that it belongs to. Out of line, as all that only a
-    /// recording needs, so that a recorder that is off costs a comparison.
-    #[cold]
+    /// Records an operation, after the phase that it belongs to. Out of line, because each of the
+    /// many places that report a step would contain a copy.
     #[inline(never)]
     fn put(&mut self, step: Step, source: &'static Location<'static>) {
         // All events of a turn came with the return of the poll.
@@ -172,9 +166,6 @@ impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
 
     fn turn_started(&mut self, turn: TurnStart) {
         self.base.turn_started(turn);
-        if let Some(detail) = self.sink.change_detail() {
-            self.detail = detail;
-        }
         if self.detail != Detail::Off {
             self.begin_turn(turn, Location::caller());
         }
@@ -227,13 +218,6 @@ impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
     }
 }
 
-impl<S: StepSink + Default, O: Observer + Default> Default for Recorder<S, O> {
-    /// Creates a recorder that records nothing until its sink changes that.
-    fn default() -> Self {
-        Recorder::new(O::default(), S::default(), Detail::Off)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_phase_is_recorded_before_its_first_step_only() {
-        let mut recorder = one_turn(Detail::Operations);
+        let recorder = one_turn(Detail::Operations);
         assert!(recorder.is_recording());
         let steps = &recorder.sink().steps;
         let words: Vec<&str> = steps.iter().map(|step| step.step.word()).collect();
@@ -297,7 +281,7 @@ mod tests {
     #[test]
     fn less_detail_records_less_and_counts_the_same() {
         for (detail, recorded) in [(Detail::Off, 0), (Detail::Turns, 2)] {
-            let mut recorder = one_turn(detail);
+            let recorder = one_turn(detail);
             assert_eq!((recorder.is_recording(), recorder.sink().steps.len()), (recorded > 0, recorded));
             assert_eq!(recorder.counters().unwrap().carried.get(), 2);
         }

@@ -23,6 +23,12 @@ pub struct StepLog {
 /// Observer that counts, measures activities, and logs every step.
 pub type LoggedSteps = Recorder<StepLog, Stopwatch>;
 
+impl Default for LoggedSteps {
+    fn default() -> Self {
+        Recorder::new(Stopwatch::default(), StepLog::default(), Detail::Operations)
+    }
+}
+
 impl Default for StepLog {
     fn default() -> Self {
         StepLog { began: clock(), turn: Ring::new(TURN_STEPS_MAX) }
@@ -32,10 +38,6 @@ impl Default for StepLog {
 impl StepSink for StepLog {
     fn now_ns(&mut self) -> u64 {
         u64::try_from(clock().duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn change_detail(&mut self) -> Option<Detail> {
-        Some(Detail::Operations)
     }
 
     fn put(&mut self, step: TimedStep) {

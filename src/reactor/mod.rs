@@ -22,10 +22,11 @@
 //! until a call returns would-block.
 //!
 //! This file contains `turn` and the functions that it calls, in the order of the turn. The steps
-//! continue in `accept`, `batch`, `evict`, `stop` and `watches`. `os` is the trait for system
-//! calls, and `mio_os` makes them. The header of `batch` follows one request from accept to write.
-//! `slot` is the record of a connection, and `inspect` reads the state for metrics and tests. No
-//! file in this folder may know what a handler does or how a response is made.
+//! continue in `accept`, `batch`, `evict`, `stop` and `watches`. `run` repeats the turn until the
+//! end. `os` is the trait for system calls, and `mio_os` makes them. The header of `batch` follows
+//! one request from accept to write. `slot` is the record of a connection, and `inspect` reads the
+//! state for metrics and tests. No file in this folder may know what a handler does or how a
+//! response is made.
 
 mod accept;
 mod batch;
@@ -35,6 +36,8 @@ pub(crate) mod inspect;
 pub mod mio_os;
 pub mod os;
 mod report;
+#[cfg(feature = "os")]
+mod run;
 pub mod slot;
 mod stop;
 mod watches;
@@ -49,7 +52,7 @@ use crate::driver::Driver;
 use crate::driver::deadline::DeadlineQueue;
 use crate::driver::decision::Decision;
 use crate::driver::exchange::Exchange;
-use crate::driver::outcome::{OnStop, Outcome};
+use crate::driver::outcome::OnStop;
 use crate::driver::pump::{self, Pumped};
 use crate::driver::slots::Slots;
 use crate::driver::stream::Stream as _;
@@ -147,18 +150,6 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Sets the function that is called when a graceful stop begins.
     pub(crate) fn on_stop(&mut self, call: OnStop) {
         self.on_stop = call;
-    }
-
-    /// Runs turns until a signal stops the server and the last client is served.
-    pub fn run(&mut self) -> io::Result<Outcome> {
-        #[cfg(feature = "os")]
-        crate::log::spare_this_thread();
-        loop {
-            self.turn()?;
-            if let Some(outcome) = self.outcome() {
-                return Ok(outcome);
-            }
-        }
     }
 
     /// Runs one turn of the loop: the seven steps in the header of this file.

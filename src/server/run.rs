@@ -13,6 +13,7 @@ use crate::driver::signals::Signals;
 use crate::handler::Handler;
 use crate::handler::continuation::Pool;
 use crate::log::{AccessBuffer, LogQueue};
+use crate::observe::live::Unwatched;
 use crate::observe::{Counters, Observer};
 use crate::reactor::Reactor;
 use crate::reactor::mio_os::{Listener, MioOs};
@@ -50,12 +51,12 @@ impl Server {
         let first = loops.next();
         let outcome = std::thread::scope(|scope| {
             let mut others = Vec::new();
-            for (number, mut reactor) in (1..).zip(loops) {
+            for (number, reactor) in (1..).zip(loops) {
                 let name = format!("whirligig-{number}");
                 others
                     .push(std::thread::Builder::new().name(name).spawn_scoped(scope, move || reactor.run())?);
             }
-            let mut outcome = first.map_or(Ok(Outcome::Stopped), |mut reactor| reactor.run());
+            let mut outcome = first.map_or(Ok(Outcome::Stopped), |reactor| reactor.run());
             if matches!(outcome, Ok(Outcome::Killed(_))) {
                 // The other loops received the same signal. The process exits without waiting for
                 // them.
@@ -153,7 +154,7 @@ impl Server {
         let cache = Box::new(Files::own(&self.config.files));
         let jobs = os.job_queue();
         shortage::register(jobs.inbox());
-        let observer = O::default();
+        let observer = Unwatched::<O>::default();
         let counters = observer.counters().map(Arc::clone);
         let is_first = self.views.metrics.loops() == 0;
         if let Some(counters) = &counters {
@@ -202,7 +203,7 @@ impl Server {
 }
 
 /// A loop and its counters.
-type Counted<O> = (Reactor<MioOs, O>, Option<Arc<Counters>>);
+type Counted<O> = (Reactor<MioOs, Unwatched<O>>, Option<Arc<Counters>>);
 
 /// Logs how the kernel distributed the clients over the loops.
 fn report_shares(counters: &[Arc<Counters>]) {

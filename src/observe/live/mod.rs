@@ -1,15 +1,19 @@
 //! The live view of a running loop: turns summed up in frames, ten a second, while somebody looks.
 //!
-//! [`LiveSink`] receives the steps of a [`Recorder`](crate::observe::Recorder). While the [`Hub`]
-//! has no viewer it keeps nothing. With one, `collector` counts every turn and keeps some of them
-//! whole: samples, and always the slowest. Each 100 ms `frame` writes one JSON object, and the hub
-//! passes it to all viewers. The clock is read at the phases of a turn and at the beginning of a
-//! request; at each operation only in a sampled turn. This folder must not know how a viewer is
-//! connected.
+//! While the [`Hub`] has no viewer, the observer of the loop is `Unwatched`, which keeps nothing.
+//! With a viewer, it is a [`Recorder`](crate::observe::Recorder) that passes its steps to
+//! `LiveSink`. There `collector` counts every turn and keeps some of them whole: samples, and always
+//! the slowest. Each 100 ms `frame` writes one JSON object, and the hub passes it to all viewers. The
+//! clock is read at the phases of a turn and at the beginning of a request; at each operation only in
+//! a sampled turn. This folder must not know how a viewer is connected.
 
 mod collector;
 mod frame;
 mod hub;
+#[cfg(feature = "os")]
+mod sink;
+#[cfg(feature = "os")]
+mod unwatched;
 
 use std::time::Duration;
 
@@ -21,6 +25,8 @@ use crate::http::{Phase, Request};
 pub use hub::{Hub, Viewer};
 #[cfg(feature = "os")]
 pub use sink::LiveSink;
+#[cfg(feature = "os")]
+pub use unwatched::Unwatched;
 
 /// Time between two frames. Ten a second look continuous and cost little.
 pub const FRAME_INTERVAL: Duration = Duration::from_millis(100);
@@ -180,139 +186,4 @@ pub(crate) fn busy<'a>(now: Instant, connections: impl Iterator<Item = Seen<'a>>
 pub(crate) fn requests_json<'a>(now: Instant, connections: impl Iterator<Item = Seen<'a>>) -> String {
     let busy = busy(now, connections);
     frame::list(busy.iter(), |seen, out| out.push_str(&frame::request(seen, seen.label.text(), now)))
-}
-
-#[cfg(feature = "os")]
-mod sink {
-    use std::sync::Arc;
-
-    use super::collector::Collector;
-    use super::{FRAME_INTERVAL, Hub, Seen};
-    use crate::clock::Instant;
-    use crate::conn_id::ConnId;
-    use crate::http::Request;
-    use crate::observe::counters::Counters;
-    use crate::observe::step::{Step, TimedStep, TurnPhase};
-    use crate::observe::stopwatch::clock;
-    use crate::observe::{Detail, StepSink};
-
-    /// Sink that makes frames for the viewers of a [`Hub`].
-    #[derive(Debug)]
-    pub struct LiveSink {
-        hub: Arc<Hub>,
-        began: Instant,
-        /// `None` while nobody looks.
-        collector: Option<Box<Collector>>,
-        frame_due: Instant,
-    }
-
-    impl Default for LiveSink {
-        fn default() -> Self {
-            let now = clock();
-            LiveSink { hub: Arc::default(), began: now, collector: None, frame_due: now }
-        }
-    }
-
-    impl LiveSink {
-        fn since_ns(&self, at: Instant) -> u64 {
-            u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
-        }
-
-        /// Begins or ends the recording, or takes over the connections of the viewers.
-        #[cold]
-        #[inline(never)]
-        fn follow_viewers(&mut self) -> Option<Detail> {
-            if !self.hub.is_wanted() {
-                return self.collector.take().map(|_| Detail::Off);
-            }
-            if let Some(collector) = &mut self.collector {
-                collector.follow(&self.hub);
-                return None;
-            }
-            let now = clock();
-            let mut collector = Box::new(Collector::new(self.since_ns(now)));
-            collector.follow(&self.hub);
-            self.collector = Some(collector);
-            self.frame_due = now + FRAME_INTERVAL;
-            Some(Detail::Operations)
-        }
-
-        #[cold]
-        #[inline(never)]
-        fn note_request(&mut self, id: ConnId, request: &Request<'_>) {
-            let now = clock();
-            let now_ns = self.since_ns(now);
-            if let Some(collector) = &mut self.collector {
-                collector.request_started(id, request, now, now_ns);
-            }
-        }
-    }
-
-    impl StepSink for LiveSink {
-        fn now_ns(&mut self) -> u64 {
-            self.since_ns(clock())
-        }
-
-        fn operation_ns(&mut self) -> u64 {
-            match &self.collector {
-                Some(collector) if !collector.is_sampling() => collector.last_ns(),
-                _ => self.now_ns(),
-            }
-        }
-
-        fn put(&mut self, mut step: TimedStep) {
-            if self.collector.is_some() && matches!(step.step, Step::Result { .. }) {
-                // The continuation of a job begins, which may take long.
-                step.at_ns = self.now_ns();
-            }
-            if let Some(collector) = &mut self.collector {
-                collector.put(step);
-            }
-        }
-
-        fn phase_began(&mut self, phase: TurnPhase, now_ns: u64) {
-            if let Some(collector) = &mut self.collector {
-                collector.phase_began(phase, now_ns);
-            }
-        }
-
-        #[inline]
-        fn change_detail(&mut self) -> Option<Detail> {
-            if self.hub.is_wanted() || self.collector.is_some() { self.follow_viewers() } else { None }
-        }
-
-        #[inline]
-        fn request_started(&mut self, id: ConnId, request: &Request<'_>) {
-            if self.collector.is_some() {
-                self.note_request(id, request);
-            }
-        }
-
-        #[inline]
-        fn next_look(&self) -> Option<Instant> {
-            match (self.hub.is_wanted(), &self.collector) {
-                (true, Some(_)) => Some(self.frame_due),
-                (false, None) => None,
-                // The next turn begins or ends the recording.
-                _ => Some(self.began),
-            }
-        }
-
-        fn look<'a>(
-            &mut self,
-            now: Instant,
-            counters: Option<&Counters>,
-            connections: impl Iterator<Item = Seen<'a>>,
-        ) {
-            let now_ns = self.since_ns(now);
-            let Some(collector) = &mut self.collector else { return };
-            self.frame_due = now + FRAME_INTERVAL;
-            let frame = collector.frame(now, now_ns, counters, connections);
-            self.hub.publish(&frame.into());
-        }
-
-        fn hub(&self) -> Option<&Arc<Hub>> {
-            Some(&self.hub)
-        }
-    }
 }
