@@ -97,7 +97,10 @@ pub trait Observer: Send + 'static {
     /// Called when a phase of the turn begins.
     #[track_caller]
     fn phase(&mut self, _phase: TurnPhase) {}
-    /// Called when the poll has returned and a turn begins.
+    /// Called when the poll has returned, with the time that the loop has read then. The turn
+    /// begins at this time.
+    fn wait_ended(&mut self, _at: Instant) {}
+    /// Called when a turn begins, after `wait_ended`.
     #[track_caller]
     fn turn_started(&mut self, _turn: TurnStart) {}
     /// Called when a turn ends, with its number, its duration since the end of the wait, and the

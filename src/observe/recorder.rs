@@ -19,6 +19,11 @@ use crate::observe::{Activity, LateWorker, Observer};
 pub trait StepSink: Send + 'static {
     /// Returns the time in nanoseconds since the recording began.
     fn now_ns(&mut self) -> u64;
+    /// Returns `at`, a time that the loop has read, as nanoseconds since the recording began. The
+    /// default is for a simulated clock, which has not moved since.
+    fn at_ns(&mut self, _at: Instant) -> u64 {
+        self.now_ns()
+    }
     /// Returns the time of a step within a phase. A sink may return an earlier reading instead.
     fn operation_ns(&mut self) -> u64 {
         self.now_ns()
@@ -67,6 +72,8 @@ pub struct Recorder<S, O> {
     phase: TurnPhase,
     /// When the phase began.
     phase_ns: u64,
+    /// When the turn began.
+    turn_ns: u64,
     /// Where the phase began, until its first step. A phase without steps is not recorded.
     unrecorded: Option<&'static Location<'static>>,
     /// Time spent in each phase of this turn, in the order of [`TurnPhase::WORK`].
@@ -83,6 +90,7 @@ impl<S: StepSink, O: Observer> Recorder<S, O> {
             detail,
             phase: TurnPhase::Wait,
             phase_ns: 0,
+            turn_ns: 0,
             unrecorded: None,
             phases_ns: [0; TurnPhase::WORK.len()],
             waited_ns: 0,
@@ -99,9 +107,8 @@ impl<S: StepSink, O: Observer> Recorder<S, O> {
         (self.base, self.sink)
     }
 
-    /// Begins a phase now, and returns the time.
-    fn switch(&mut self, phase: TurnPhase) -> u64 {
-        let now_ns = self.sink.now_ns();
+    /// Begins a phase.
+    fn switch(&mut self, phase: TurnPhase, now_ns: u64) {
         let spent_ns = now_ns.saturating_sub(self.phase_ns);
         match TurnPhase::WORK.iter().position(|work| *work == self.phase) {
             Some(place) => self.phases_ns[place] += spent_ns,
@@ -109,32 +116,30 @@ impl<S: StepSink, O: Observer> Recorder<S, O> {
         }
         (self.phase, self.phase_ns) = (phase, now_ns);
         self.sink.phase_began(phase, now_ns);
-        now_ns
     }
 
     #[inline(never)]
     fn begin_phase(&mut self, phase: TurnPhase, source: &'static Location<'static>) {
-        self.switch(phase);
+        let now_ns = self.sink.now_ns();
+        self.switch(phase, now_ns);
         self.unrecorded = Some(source);
     }
 
-    fn begin_turn(&mut self, turn: TurnStart, source: &'static Location<'static>) {
-        let at_ns = self.switch(TurnPhase::Results);
+    /// The turn begins when the loop has read the clock after the poll. A later reading would leave
+    /// the time between them to no phase.
+    fn end_wait(&mut self, at: Instant) {
+        self.turn_ns = self.sink.at_ns(at);
+        self.switch(TurnPhase::Results, self.turn_ns);
         self.unrecorded = None;
         self.phases_ns = [0; TurnPhase::WORK.len()];
-        let step = Step::TurnStart { turn, waited_ns: self.waited_ns };
-        self.sink.put(TimedStep { at_ns, step, source });
     }
 
     fn end_turn(&mut self, number: u32, took: Duration, open: usize, source: &'static Location<'static>) {
-        let at_ns = self.switch(TurnPhase::Wait);
+        let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let at_ns = self.turn_ns.saturating_add(took_ns);
+        self.switch(TurnPhase::Wait, at_ns);
         self.unrecorded = None;
-        let step = Step::TurnEnd(TurnEnd {
-            number,
-            open: open as u32,
-            took_ns: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
-            phases_ns: self.phases_ns,
-        });
+        let step = Step::TurnEnd(TurnEnd { number, open: open as u32, took_ns, phases_ns: self.phases_ns });
         self.sink.put(TimedStep { at_ns, step, source });
     }
 
@@ -164,10 +169,18 @@ impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
         }
     }
 
+    fn wait_ended(&mut self, at: Instant) {
+        self.base.wait_ended(at);
+        if self.detail != Detail::Off {
+            self.end_wait(at);
+        }
+    }
+
     fn turn_started(&mut self, turn: TurnStart) {
         self.base.turn_started(turn);
         if self.detail != Detail::Off {
-            self.begin_turn(turn, Location::caller());
+            let step = Step::TurnStart { turn, waited_ns: self.waited_ns };
+            self.sink.put(TimedStep { at_ns: self.turn_ns, step, source: Location::caller() });
         }
     }
 
@@ -221,13 +234,14 @@ impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::origin;
     use crate::conn_id::ConnId;
     use crate::observe::LoopTally;
     use crate::observe::step::WaitUntil;
 
     /// A sink whose clock advances by 10 ns with each look.
-    #[derive(Default)]
     struct Kept {
+        began: Instant,
         now_ns: u64,
         steps: Vec<TimedStep>,
     }
@@ -238,14 +252,22 @@ mod tests {
             self.now_ns
         }
 
+        fn at_ns(&mut self, at: Instant) -> u64 {
+            at.duration_since(self.began).as_nanos() as u64
+        }
+
         fn put(&mut self, step: TimedStep) {
             self.steps.push(step);
         }
     }
 
+    /// Runs a turn that begins at 12 ns and takes 83 ns.
     fn one_turn(detail: Detail) -> Recorder<Kept, LoopTally> {
-        let mut recorder = Recorder::new(LoopTally::default(), Kept::default(), detail);
+        let began = origin();
+        let sink = Kept { began, now_ns: 0, steps: Vec::new() };
+        let mut recorder = Recorder::new(LoopTally::default(), sink, detail);
         recorder.phase(TurnPhase::Wait);
+        recorder.wait_ended(began + Duration::from_nanos(12));
         let turn = TurnStart { number: 1, events: 1, timeout_ns: None, until: WaitUntil::Event };
         recorder.turn_started(turn);
         let id = ConnId::new(1, 0);
@@ -257,7 +279,7 @@ mod tests {
                 recorder.step(|| Step::Carry { id });
             }
         }
-        recorder.turn_finished(1, Duration::from_nanos(90), 2);
+        recorder.turn_finished(1, Duration::from_nanos(83), 2);
         recorder
     }
 
@@ -269,13 +291,20 @@ mod tests {
         let words: Vec<&str> = steps.iter().map(|step| step.step.word()).collect();
         assert_eq!(words, ["turn", "event", "phase", "carry", "carry", "turn-end"]);
         assert!(steps.is_sorted_by_key(|step| step.at_ns));
-        assert!(matches!(steps[0].step, Step::TurnStart { waited_ns: 10, .. }), "{steps:?}");
-        let Step::TurnEnd(end) = steps[5].step else { panic!("{steps:?}") };
-        assert_eq!((end.open, end.took_ns), (2, 90));
-        assert_eq!(end.phases_ns, [20, 10, 30, 10, 10, 10], "phases add up to the turn");
         assert!(steps.iter().all(|step| step.source.file().ends_with("recorder.rs")));
         let counters = Arc::clone(recorder.counters().unwrap());
         assert_eq!((counters.turns.get(), counters.events.get(), counters.carried.get()), (1, 1, 2));
+    }
+
+    #[test]
+    fn phases_add_up_to_the_time_that_the_loop_has_measured() {
+        let recorder = one_turn(Detail::Operations);
+        let steps = &recorder.sink().steps;
+        assert!(matches!(steps[0].step, Step::TurnStart { waited_ns: 2, .. }), "{steps:?}");
+        let Step::TurnEnd(end) = steps[5].step else { panic!("{steps:?}") };
+        assert_eq!((steps[0].at_ns, steps[5].at_ns), (12, 95));
+        assert_eq!((end.open, end.took_ns), (2, 83));
+        assert_eq!(end.phases_ns, [18, 10, 30, 10, 10, 5]);
     }
 
     #[test]

@@ -37,7 +37,11 @@ impl Default for StepLog {
 
 impl StepSink for StepLog {
     fn now_ns(&mut self) -> u64 {
-        u64::try_from(clock().duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
+        self.at_ns(clock())
+    }
+
+    fn at_ns(&mut self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn put(&mut self, step: TimedStep) {

@@ -165,6 +165,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.os.poll(&mut self.events, timeout)?;
         self.driver.now = self.os.now();
         self.turn_began = self.driver.now.mono;
+        self.driver.observer.wait_ended(self.turn_began);
         self.driver.observer.enter(Activity::Housekeeping);
         self.report_start(timeout, until);
         let mut carried = std::mem::take(&mut self.carried);

@@ -66,6 +66,10 @@ impl<O: Observer> Observer for Unwatched<O> {
         self.base.phase(phase);
     }
 
+    fn wait_ended(&mut self, at: Instant) {
+        self.base.wait_ended(at);
+    }
+
     fn turn_started(&mut self, turn: TurnStart) {
         self.base.turn_started(turn);
     }
