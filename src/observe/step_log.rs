@@ -20,12 +20,14 @@ pub struct StepLog {
     turn: Ring,
 }
 
-/// Observer that counts, measures activities, and logs every step.
+/// Observer that counts, measures activities, and can log every step.
 pub type LoggedSteps = Recorder<StepLog, Stopwatch>;
 
-impl Default for LoggedSteps {
-    fn default() -> Self {
-        Recorder::new(Stopwatch::default(), StepLog::default(), Detail::Operations)
+impl LoggedSteps {
+    /// Creates an observer that logs this much.
+    #[must_use]
+    pub fn of(detail: Detail) -> Self {
+        Recorder::new(Stopwatch::default(), StepLog::default(), detail)
     }
 }
 

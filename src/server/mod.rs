@@ -33,7 +33,7 @@ use crate::files::StaticFiles;
 use crate::handler::spool::Spool;
 use crate::handler::{Handler, Router};
 use crate::log::{LogQueue, open_access_log};
-use crate::observe::{LoggedSteps, LoopTally, Stopwatch};
+use crate::observe::{Detail, LoggedSteps, LoopTally};
 use crate::server::chain::Site;
 use listen::{Bound, listen};
 
@@ -334,9 +334,10 @@ impl Server {
         let outcome = match self.config.model {
             Model::Threads => self.run_threads(log),
             Model::Reactor => match self.config.turn_lines {
-                TurnLines::Off => self.run_reactor::<LoopTally>(log),
-                TurnLines::Turns => self.run_reactor::<Stopwatch>(log),
-                TurnLines::Steps => self.run_reactor::<LoggedSteps>(log),
+                TurnLines::Off => self.run_reactor(log, LoopTally::default),
+                // One type for both, because each type is one more copy of the loop.
+                TurnLines::Turns => self.run_reactor(log, || LoggedSteps::of(Detail::Off)),
+                TurnLines::Steps => self.run_reactor(log, || LoggedSteps::of(Detail::Operations)),
             },
         };
         // Programs of clients that were cut off must not outlive the server.

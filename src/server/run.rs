@@ -29,10 +29,11 @@ use crate::threads::acceptor::ListenSocket;
 impl Server {
     /// Runs the configured number of loops: the first one on this thread, the others on threads of
     /// their own. They share the handler, the workers and the port, but nothing for which one would
-    /// have to wait for another.
-    pub(super) fn run_reactor<O: Observer + Default>(
+    /// have to wait for another. `observer` is called for each loop.
+    pub(super) fn run_reactor<O: Observer>(
         mut self,
         log: Option<&LogQueue>,
+        observer: impl Fn() -> O,
     ) -> io::Result<Outcome> {
         let handler = self.handler();
         let pool = self.pool();
@@ -42,7 +43,8 @@ impl Server {
         let signals = std::mem::take(&mut self.signals);
         let actions = self.stop_actions(shares.len());
         for ((listeners, signals), action) in shares.drain(..).zip(signals).zip(actions) {
-            let (mut reactor, counters) = self.reactor::<O>(listeners, signals, &handler, &pool, log)?;
+            let (mut reactor, counters) =
+                self.reactor(observer(), listeners, signals, &handler, &pool, log)?;
             reactor.on_stop(action);
             loops.push((reactor, counters));
         }
@@ -141,8 +143,9 @@ impl Server {
 
     /// Creates a loop with everything it owns. Each loop receives the signals; the first one
     /// reopens the log.
-    fn reactor<O: Observer + Default>(
+    fn reactor<O: Observer>(
         &self,
+        observer: O,
         listeners: Vec<Listener>,
         signals: Signals,
         handler: &Arc<dyn Handler>,
@@ -154,7 +157,7 @@ impl Server {
         let cache = Box::new(Files::own(&self.config.files));
         let jobs = os.job_queue();
         shortage::register(jobs.inbox());
-        let observer = Unwatched::<O>::default();
+        let observer = Unwatched::new(observer);
         let counters = observer.counters().map(Arc::clone);
         let is_first = self.views.metrics.loops() == 0;
         if let Some(counters) = &counters {

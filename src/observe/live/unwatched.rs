@@ -23,6 +23,11 @@ pub struct Unwatched<O> {
 }
 
 impl<O: Observer> Unwatched<O> {
+    /// Creates an observer with a hub of its own.
+    pub fn new(base: O) -> Self {
+        Unwatched { base, hub: Arc::default(), began: clock() }
+    }
+
     /// Returns true if there is a viewer.
     pub fn is_wanted(&self) -> bool {
         self.hub.is_wanted()
@@ -47,12 +52,6 @@ impl<O: Observer> Live<O> {
         let (base, sink) = self.into_parts();
         let (hub, began) = sink.into_parts();
         Unwatched { base, hub, began }
-    }
-}
-
-impl<O: Default> Default for Unwatched<O> {
-    fn default() -> Self {
-        Unwatched { base: O::default(), hub: Arc::default(), began: clock() }
     }
 }
 
