@@ -102,6 +102,7 @@ impl<O: Observer> Exchange<'_, O> {
         self.driver.observer.enter(Activity::Handling);
         let Some(work) = self.client.work.as_mut() else { return 0 };
         let Source::Ready(mut source) = std::mem::take(&mut work.source) else { return 0 };
+        self.driver.observer.source_started(self.id, &work.label);
         let room = high.saturating_sub(usize::try_from(work.out.len()).unwrap_or(high));
         let mut bytes = 0;
         let filled = self.client.conn.push_piece(&mut work.out, now, |out| {

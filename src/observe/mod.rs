@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::conn_id::ConnId;
 use crate::http::Request;
-use live::{Hub, Seen};
+use live::{Hub, RequestLabel, Seen};
 use step::{Step, TurnPhase, TurnStart};
 
 pub use counters::{Count, Counters, Gauges, LoopTally, STATUS_CLASSES, TURN_BOUNDS, Tally, TwinTally};
@@ -116,6 +116,8 @@ pub trait Observer: Send + 'static {
     fn answer_timed_out(&mut self, _worker: LateWorker) {}
     /// Called before the handler receives a request.
     fn request_started(&mut self, _id: ConnId, _request: &Request<'_>) {}
+    /// Called before a body source is asked for more, with the label of its request.
+    fn source_started(&mut self, _id: ConnId, _label: &RequestLabel) {}
     /// Returns when to call [`Observer::look`] next; `None` for never. The poll waits no longer.
     fn next_look(&self) -> Option<Instant> {
         None

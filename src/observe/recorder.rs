@@ -11,7 +11,7 @@ use crate::clock::Instant;
 use crate::conn_id::ConnId;
 use crate::http::Request;
 use crate::observe::counters::Counters;
-use crate::observe::live::{Hub, Seen};
+use crate::observe::live::{Hub, RequestLabel, Seen};
 use crate::observe::step::{Step, TimedStep, TurnEnd, TurnPhase, TurnStart};
 use crate::observe::{Activity, LateWorker, Observer};
 
@@ -34,6 +34,8 @@ pub trait StepSink: Send + 'static {
     fn phase_began(&mut self, _phase: TurnPhase, _now_ns: u64) {}
     /// Called before the handler receives a request: [`Observer::request_started`].
     fn request_started(&mut self, _id: ConnId, _request: &Request<'_>) {}
+    /// Called before a body source is asked for more: [`Observer::source_started`].
+    fn source_started(&mut self, _id: ConnId, _label: &RequestLabel) {}
     /// Returns when to call `look` next: [`Observer::next_look`].
     fn next_look(&self) -> Option<Instant> {
         None
@@ -215,6 +217,10 @@ impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
 
     fn request_started(&mut self, id: ConnId, request: &Request<'_>) {
         self.sink.request_started(id, request);
+    }
+
+    fn source_started(&mut self, id: ConnId, label: &RequestLabel) {
+        self.sink.source_started(id, label);
     }
 
     fn next_look(&self) -> Option<Instant> {

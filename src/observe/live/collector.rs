@@ -91,6 +91,8 @@ enum Work {
     Phase(TurnPhase),
     Request(ConnId),
     Result(ConnId),
+    /// A body source, and the sending of what it made.
+    Source(ConnId),
 }
 
 /// A turn that took longer than [`STALL`].
@@ -197,12 +199,29 @@ impl Collector {
         }
         self.works_on(Work::Request(id), now_ns);
         self.turn.strip.requests += 1;
+        let known = self.known_at(id);
+        known.id = Some(id);
+        known.label.set(request, now);
+    }
+
+    /// The label is that of the connection, because the request may have begun before the
+    /// recording.
+    pub(super) fn source_started(&mut self, id: ConnId, label: &RequestLabel, now_ns: u64) {
+        if self.is_own(id) {
+            return;
+        }
+        self.works_on(Work::Source(id), now_ns);
+        if self.known(id).is_none() {
+            *self.known_at(id) = Known { id: Some(id), label: label.clone() };
+        }
+    }
+
+    /// Returns the entry for the slot of a connection.
+    fn known_at(&mut self, id: ConnId) -> &mut Known {
         if id.slot() >= self.known.len() {
             self.known.resize(id.slot() + 1, Known::default());
         }
-        let known = &mut self.known[id.slot()];
-        known.id = Some(id);
-        known.label.set(request, now);
+        &mut self.known[id.slot()]
     }
 
     /// Ends the piece of work before, and begins another one.
@@ -364,7 +383,7 @@ impl Collector {
         let (by_ns, work, requests_before) = self.longest;
         let conn = match work {
             Work::Phase(_) => None,
-            Work::Request(id) | Work::Result(id) => Some(id),
+            Work::Request(id) | Work::Result(id) | Work::Source(id) => Some(id),
         };
         let label = conn.and_then(|id| self.label_of(id));
         let by = match (work, label) {
@@ -373,6 +392,8 @@ impl Collector {
             (Work::Request(_), Some(label)) => label,
             (Work::Result(id), None) => format!("a result of {id}"),
             (Work::Result(_), Some(label)) => format!("{label} (result of its job)"),
+            (Work::Source(id), None) => format!("a body source of {id}"),
+            (Work::Source(_), Some(label)) => format!("{label} (source of its content)"),
         };
         self.sums.stalls += 1;
         let strip = self.turn.strip;

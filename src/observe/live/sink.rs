@@ -10,7 +10,7 @@ use crate::http::Request;
 use crate::observe::StepSink;
 use crate::observe::counters::Counters;
 use crate::observe::live::collector::Collector;
-use crate::observe::live::{FRAME_INTERVAL, Hub, Seen};
+use crate::observe::live::{FRAME_INTERVAL, Hub, RequestLabel, Seen};
 use crate::observe::step::{Step, TimedStep, TurnPhase};
 use crate::observe::stopwatch::clock;
 
@@ -76,6 +76,11 @@ impl StepSink for LiveSink {
         let now = clock();
         let now_ns = since_ns(self.began, now);
         self.collector.request_started(id, request, now, now_ns);
+    }
+
+    fn source_started(&mut self, id: ConnId, label: &RequestLabel) {
+        let now_ns = self.now_ns();
+        self.collector.source_started(id, label, now_ns);
     }
 
     fn next_look(&self) -> Option<Instant> {
