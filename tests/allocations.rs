@@ -11,14 +11,15 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 use tempfile::TempDir;
 use whirligig::Server;
-use whirligig::config::{FileOptions, LogTarget, Model};
+use whirligig::config::{Bind, Config, FileOptions, LogTarget, Model, TurnLines};
 use whirligig::inside::docroot::Docroot;
 use whirligig::inside::files::StaticFiles;
 use whirligig::inside::log::{AccessLog, LogQueue, open_access_log};
@@ -27,6 +28,9 @@ use whirligig::{Body, Request, Response, Status};
 
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Held by each test, because the counter covers all of them.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const WARM_UP: usize = 200;
 const REQUESTS: usize = 500;
@@ -121,6 +125,7 @@ fn wait_until_old(path: &Path) {
 
 #[test]
 fn a_kept_alive_request_does_not_allocate() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let root = TempDir::new().unwrap();
     fs::write(root.path().join("hello.txt"), "Hello, World!").unwrap();
     fs::write(root.path().join("1k.bin"), vec![b'x'; 1024]).unwrap();
@@ -148,4 +153,79 @@ fn a_kept_alive_request_does_not_allocate() {
         let count = change.allocations + change.reallocations;
         assert!(count < REQUESTS / 20, "{model:?}, with the access log, {REQUESTS} times: {change:?}");
     }
+}
+
+/// Runs the server on a thread while `test` uses its port, and waits for its end.
+fn while_running(server: Server, test: impl FnOnce(u16)) {
+    let (port, handle) = (server.local_addr().unwrap().port(), server.handle());
+    let running = thread::spawn(move || server.run());
+    test(port);
+    handle.shutdown();
+    running.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_turn_whose_operations_are_recorded_does_not_allocate() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let root = TempDir::new().unwrap();
+    fs::write(root.path().join("hello.txt"), "Hello, World!").unwrap();
+    wait_until_old(&root.path().join("hello.txt"));
+    // All steps are recorded as with `-vvv`, but no logger writes them.
+    let mut config = Config::default();
+    config.root = root.path().into();
+    config.binds = vec![Bind::Ip(Ipv4Addr::LOCALHOST.into(), Some(0))];
+    config.turn_lines = TurnLines::Steps;
+    while_running(Server::bind(config).unwrap(), |port| {
+        for batch in [1, 16] {
+            let change = allocations(port, &get("/hello.txt", ""), batch);
+            assert_eq!(change.allocations + change.reallocations, 0, "x {batch}: {change:?}");
+        }
+    });
+}
+
+/// Turns that may allocate for one frame: one makes it, one queues it for the viewer, and one may
+/// send the rest of it.
+const TURNS_OF_A_FRAME: usize = 3;
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the number of frames depends on real time")]
+fn a_viewer_makes_no_turn_allocate_but_those_of_frames() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::builder().signals(false).loop_page().fallback(constant).bind("127.0.0.1:0").unwrap();
+    while_running(server, |port| {
+        let mut viewer = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        viewer.write_all(get("/_whirligig/loop/frames", "").as_bytes()).unwrap();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let received = Arc::clone(&seen);
+        let mut room = vec![0; 1 << 16];
+        // Ends when the server stops, which ends the frames.
+        thread::spawn(move || {
+            while let Ok(bytes @ 1..) = viewer.read(&mut room) {
+                received.fetch_add(bytes, Ordering::Relaxed);
+            }
+        });
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let request = get("/static", "");
+        let mut answer = vec![0; length_of(&mut stream, request.as_bytes(), 1)];
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(1) {
+            ask(&mut stream, request.as_bytes(), &mut answer, 1);
+        }
+        let before = seen.load(Ordering::Relaxed);
+        let (began, mut turns, mut allocating) = (Instant::now(), 0, 0);
+        while turns < 20 * REQUESTS || began.elapsed() < Duration::from_secs(1) {
+            let region = Region::new(COUNTED);
+            ask(&mut stream, request.as_bytes(), &mut answer, 1);
+            let change = region.change();
+            turns += 1;
+            allocating += usize::from(change.allocations + change.reallocations > 0);
+        }
+        let frames = began.elapsed().as_millis() as usize / 100 + 1;
+        assert!(seen.load(Ordering::Relaxed) > before, "the viewer receives no frames");
+        assert!(
+            allocating <= frames * TURNS_OF_A_FRAME,
+            "{allocating} of {turns} turns allocate, with at most {frames} frames"
+        );
+    });
 }

@@ -72,7 +72,7 @@ pub(super) struct StripTurn {
 }
 
 /// A turn with its steps.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct TurnRecord {
     pub(super) start: TurnStart,
     pub(super) strip: StripTurn,
@@ -129,6 +129,8 @@ pub(super) struct Collector {
     /// Turns since the last frame that are not in the strip.
     pub(super) strip_left_out: u64,
     steps_kept: usize,
+    /// Memory of turns that are no longer kept, for the next ones, so that no turn allocates.
+    spare: Vec<Vec<TimedStep>>,
 
     turn: TurnRecord,
     turn_sums: Sums,
@@ -158,6 +160,7 @@ impl Collector {
             frame_began_ns: now_ns,
             strip_left_out: 0,
             steps_kept: 0,
+            spare: Vec::with_capacity(RECORDS_MAX),
             turn: TurnRecord::empty(),
             turn_sums: Sums::default(),
             is_foreign: false,
@@ -429,22 +432,31 @@ impl Collector {
         if self.turn.is_sampled && has_room {
             self.sample_due_ns = self.turn.strip.began_ns + SAMPLE_INTERVAL_NS;
             self.steps_kept += self.turn.steps.len();
-            self.records.push(self.turn.clone());
+            let mut steps = self.spare_steps();
+            steps.extend_from_slice(&self.turn.steps);
+            self.records.push(TurnRecord { steps, ..self.turn });
         }
         if is_slowest {
             // The room of the former one is used for the next turn.
-            let mut spare = self.slowest.take().map(|slowest| slowest.steps).unwrap_or_default();
-            spare.clear();
-            let turn = TurnRecord { steps: spare, ..self.turn.clone_without_steps() };
+            let former = self.slowest.take().map(|slowest| slowest.steps);
+            let steps = former.unwrap_or_else(|| self.spare_steps());
+            let turn = TurnRecord { steps, ..self.turn };
             self.slowest = Some(std::mem::replace(&mut self.turn, turn));
         }
+    }
+
+    /// Returns an empty list, with the memory of a former one if there is one.
+    fn spare_steps(&mut self) -> Vec<TimedStep> {
+        self.spare.pop().unwrap_or_default()
     }
 
     /// Forgets what belongs to the last frame.
     pub(super) fn begin_frame(&mut self, now_ns: u64) {
         self.strip.clear();
-        self.records.clear();
-        self.slowest = None;
+        for mut turn in self.records.drain(..).chain(self.slowest.take()) {
+            turn.steps.clear();
+            self.spare.push(turn.steps);
+        }
         self.stalls.clear();
         (self.strip_left_out, self.steps_kept) = (0, 0);
         self.frames += 1;
@@ -487,10 +499,6 @@ impl TurnRecord {
         let step = Step::TurnStart { turn: self.start, waited_ns: self.strip.waited_ns };
         let source = std::panic::Location::caller();
         TimedStep { at_ns: self.strip.began_ns, step, source }.text_without_time().to_string()
-    }
-
-    fn clone_without_steps(&self) -> Self {
-        TurnRecord { start: self.start, strip: self.strip, phases_ns: self.phases_ns, ..TurnRecord::empty() }
     }
 }
 
