@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use whirligig::Server as Library;
+use whirligig::{BodySource, Call, FillStatus, Response, Server as Library};
 
 use crate::docroot::Docroot;
 use crate::harness::{Server, now, pass, until};
@@ -123,6 +123,10 @@ fn frames_count_what_clients_do_and_leave_viewers_out() {
     assert_eq!(number(&calls["accept"]) - number(&sums["would_block"]["accept"]), 1, "{calls}");
     assert!(number(&sums["own_turns"]) >= 1 && number(&sums["own_steps"]) >= 1, "{sums}");
     assert_eq!(number(&frame["connections"]["idle"]), 1);
+    for turn in frame["turns"].as_array().unwrap() {
+        let phases: u64 = turn["phases_ns"].as_object().unwrap().values().map(number).sum();
+        assert_eq!(phases, number(&turn["took_ns"]), "{turn}");
+    }
     // The counters are those of the metrics. Nothing but frames happens meanwhile.
     let writes = number(&frame["counters"]["responses"]);
     let in_metrics = metric(&mut client, "whirligig_reads_total");
@@ -211,6 +215,91 @@ fn a_handler_that_blocks_the_loop_is_named_with_the_connections_that_waited() {
     server.stop();
 }
 
+/// Content that begins at once. The rest comes after a wake-up, and blocks the loop until the test
+/// lets it go.
+struct Blocking {
+    has_begun: bool,
+    begin: mpsc::Sender<()>,
+    gone: mpsc::Receiver<()>,
+}
+
+impl BodySource for Blocking {
+    fn fill(&mut self, out: &mut Vec<u8>, _room: usize) -> FillStatus {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            out.extend_from_slice(b"begun, ");
+            return FillStatus::Later;
+        }
+        self.begin.send(()).unwrap();
+        self.gone.recv().unwrap();
+        pass(Duration::from_millis(50));
+        out.extend_from_slice(b"done");
+        FillStatus::End
+    }
+}
+
+#[test]
+fn a_body_source_that_blocks_the_loop_is_named_by_its_request() {
+    let (begin, begun) = mpsc::channel();
+    let (go, gone) = mpsc::channel();
+    let (give, waker) = mpsc::channel();
+    let source = Mutex::new(Some(Blocking { has_begun: false, begin, gone }));
+    let builder = Library::builder()
+        .get("/report", move |call: &Call<'_>| {
+            give.send(call.waker()).unwrap();
+            Response::stream("text/plain", source.lock().unwrap().take().unwrap())
+        })
+        .get("/quick", |_| "quick\n")
+        .loop_page();
+    let server = InProcess::start("reactor", builder);
+    // The request begins while nobody looks.
+    let mut slow = Client::connect(server.port);
+    slow.send(get("/report?token=secret"));
+    let mut start = Vec::new();
+    while !start.ends_with(b"begun, \r\n") {
+        start.extend(slow.read_some(1000));
+    }
+    let mut viewer = Viewer::join(server.port, "");
+    let mut other = Client::connect(server.port);
+    other.get("/quick").expect(200);
+    waker.recv().unwrap().wake();
+    begun.recv().unwrap();
+    other.send(get("/quick"));
+    go.send(()).unwrap();
+    let of_source = |frame: &Value| {
+        let name = "GET /report (source of its content)";
+        frame["stalls"].as_array().unwrap().iter().find(|stall| stall["by"] == name).cloned()
+    };
+    let frame = viewer.frame_with(|frame| of_source(frame).is_some());
+    let stall = of_source(&frame).unwrap();
+    assert_eq!(number(&stall["waiting"]), 1, "{stall}");
+    assert!(number(&stall["by_ns"]) >= 50_000_000, "{stall}");
+    assert!(!frame.to_string().contains("secret"));
+    drop(viewer);
+    server.stop();
+}
+
+#[test]
+fn the_recording_ends_with_the_last_viewer() {
+    let docroot = Docroot::new();
+    let server = Server::start("reactor", &docroot.root(), &[]);
+    let mut viewer = Viewer::join(server.port, "");
+    viewer.frame_with(|frame| number(&frame["frame"]) >= 2);
+    drop(viewer);
+    // The server notices the close of a viewer with its next event.
+    until("a new recording begins with frame 0", || {
+        number(&Viewer::join(server.port, "").frame()["frame"]) == 0
+    });
+}
+
+/// Bytes that are queued for the one viewer that waits for room in its socket, as `client` is told.
+fn queued_for_blocked(client: &mut Client) -> Option<u64> {
+    let got = client.get("/_whirligig/requests").expect(200);
+    let json: Value = serde_json::from_str(got.text()).unwrap();
+    let all = json["loops"][0].as_array().unwrap();
+    let blocked = all.iter().find(|one| one["waits_for"] == "room in the socket");
+    blocked.map(|one| number(&one["queued_bytes"]))
+}
+
 #[test]
 fn a_viewer_that_does_not_read_is_told_how_many_frames_it_missed() {
     let docroot = Docroot::new();
@@ -219,15 +308,20 @@ fn a_viewer_that_does_not_read_is_told_how_many_frames_it_missed() {
     let mut client = Client::connect_narrow(server.port);
     client.send(get(FRAMES));
     let mut slow = Viewer { client, bytes: Vec::new(), events: VecDeque::new() };
-    // Load makes the frames long, so that the slow viewer's socket fills up.
+    // Load makes the frames long, so that the slow viewer's socket fills up. Each frame that it
+    // takes is queued for it. So it has missed one as soon as its queue stays as it is while three
+    // are made: the first one may have been made before the first look.
     let mut load = Client::connect(server.port);
-    let mut last = 0;
-    while last < 60 {
+    let (mut queued, mut unchanged) = (None, 0);
+    while unchanged < 3 {
         for _ in 0..200 {
             load.get("/_whirligig/health").expect(200);
         }
-        last = number(&reading.frame()["frame"]);
+        reading.frame();
+        let before = std::mem::replace(&mut queued, queued_for_blocked(&mut load));
+        unchanged = if queued.is_some() && queued == before { unchanged + 1 } else { 0 };
     }
+    let last = number(&reading.frame()["frame"]);
     let (mut expected, mut skipped) = (None, 0);
     loop {
         let (name, data) = slow.event();
