@@ -239,7 +239,10 @@ impl Reading {
     fn contents(&self, mut entries: Entries) -> Result<Contents, Spent> {
         let Wanted { path, also, choice, .. } = self.work.key();
         let options = &self.docroot.options;
-        let shows_readme = options.readme && choice.form == Form::Html && choice.query.is_empty();
+        // Where clients may write, a README would be a page of a stranger in the name of this site.
+        let takes_uploads = area_of(&options.uploads, path).is_some();
+        let shows_readme =
+            options.readme && choice.form == Form::Html && choice.query.is_empty() && !takes_uploads;
         let readme = entries.readme.take().filter(|_| shows_readme);
         let readme = readme.and_then(|(_, name)| load_readme(&self.docroot, path, *also, name));
         grow(&mut entries.held, readme.as_ref().map_or(0, |readme| readme.html.len()))?;
@@ -253,9 +256,9 @@ impl Reading {
             total: entries.looked,
             query: choice.query.clone(),
             archives: options.archives,
-            panel: match area_of(&options.uploads, path) {
-                Some(_) => page::panel(self.upload_bytes_max),
-                None => String::new(),
+            panel: match takes_uploads {
+                true => page::panel(self.upload_bytes_max),
+                false => String::new(),
             },
             reloads: options.live_reload,
             home: choice.home,
@@ -353,7 +356,9 @@ fn load_readme(docroot: &Docroot, path: &[u8], also: Option<Password>, name: Vec
     let shown = docroot.judge(&file, &stat, &full).ok()?;
     let mut places = shown.location.possible_paths().chain([full]);
     if file_type(&stat) != FileType::RegularFile
-        || places.any(|place| docroot.is_left_out(&place, path, also))
+        || places.any(|place| {
+            docroot.is_left_out(&place, path, also) || area_of(&docroot.options.uploads, &place).is_some()
+        })
     {
         return None;
     }

@@ -24,4 +24,11 @@ else if(key==='ArrowUp'&&!here)move(-1)
 else return
 event.preventDefault()
 })
+const findHeading=()=>{
+let name=location.hash.slice(1)
+try{name=decodeURIComponent(name)}catch{}
+if(name&&!document.getElementById(name))document.getElementById('user-content-'+name)?.scrollIntoView()
+}
+addEventListener('hashchange',findHeading)
+findHeading()
 })()

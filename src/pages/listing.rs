@@ -94,13 +94,13 @@ const STYLE: &str = include_str!("listing.css");
 
 /// Script that filters the rows during typing and adds keys: `/` for the search box, arrows for the
 /// names, Escape to leave the box. Without the script the form sends the search to the server, with
-/// the same result.
+/// the same result. The script also finds headings of a README without the prefix of their `id`.
 const SCRIPT: &str = include_str!("listing.js").trim_ascii_end();
 
 /// Content security policy of a listing: styles, this one script, and images of this site. The hash
 /// is the SHA-256 of [`SCRIPT`]; a test computes it.
 pub(crate) const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
-    script-src 'sha256-NDImKiGba28lucAzrAqcyoEBJ4I3UgNkUtG1OkGNPZ0='; img-src 'self' data:; form-action 'self'; base-uri 'none'";
+    script-src 'sha256-/6LF9toc8/sXGCTcKQTKh08ruwiiWTWxtkgTVsZ9/6g='; img-src 'self' data:; form-action 'self'; base-uri 'none'";
 
 /// Extends the policy of a page for the script of `--live-reload`. That script is loaded from this
 /// site and receives events from it.
@@ -295,7 +295,7 @@ pub(crate) fn readme_head(name: &[u8], out: &mut Vec<u8>) {
     target::encode_path(name, out);
     push(out, "\">");
     escape_name(name, out);
-    push(out, "</a></h2>\n<div>");
+    push(out, "</a></h2>\n<article>");
 }
 
 /// Last part of a listing above its foot.
@@ -313,7 +313,7 @@ pub(crate) fn listing_foot(style: &ListingStyle, last: LastPart, out: &mut Vec<u
         out,
         match last {
             LastPart::Rows => "</tbody>\n</table>\n",
-            LastPart::Readme => "</div></section>\n",
+            LastPart::Readme => "</article></section>\n",
         },
     );
     push(out, "<footer><span>");

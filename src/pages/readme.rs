@@ -1,15 +1,18 @@
 //! Converts a README to HTML below a listing.
 //!
-//! A user who may add files to a folder must not be able to add a script to its page. So HTML in
-//! Markdown appears as text, links lead to the web, to mail or to this site, and images come from
-//! this site only. This file must not access the disk.
+//! A user who may add files to a folder must not be able to add a script to its page. So the HTML
+//! passes a list of harmless elements, links lead to the web, to mail or to this site, and images
+//! come from this site only. This file must not access the disk.
 
 use std::fmt;
 
-use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{Options, Parser, html};
 
 use crate::config::KIB;
 use crate::pages::html::escape_html;
+
+mod anchors;
+mod clean;
 
 /// Largest rendered README, in bytes. Only malicious input becomes much longer than its source.
 const HTML_BYTES_MAX: usize = 512 * KIB;
@@ -49,14 +52,8 @@ pub(crate) fn render(text: &[u8], markup: Markup) -> Option<Vec<u8>> {
             let text = String::from_utf8_lossy(text);
             let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
             let mut out = Bounded(String::new());
-            let events = Harmless { open: Vec::new() };
-            let parser = Parser::new_ext(&text, options);
-            html::write_html_fmt(
-                &mut out,
-                parser.scan(events, |events, event| Some(events.pass(event))).flatten(),
-            )
-            .ok()?;
-            Some(out.0.into_bytes())
+            html::write_html_fmt(&mut out, Parser::new_ext(&text, options)).ok()?;
+            clean::clean(&out.0, HTML_BYTES_MAX)
         }
     }
 }
@@ -74,71 +71,6 @@ impl fmt::Write for Bounded {
     }
 }
 
-/// Filter that removes elements that must not be on the page.
-struct Harmless {
-    /// For each open link and image, true if it is kept.
-    open: Vec<bool>,
-}
-
-impl Harmless {
-    /// Returns the event as it may be shown; `None` for a link or image of which only the text is
-    /// kept.
-    fn pass<'a>(&mut self, event: Event<'a>) -> Option<Event<'a>> {
-        match event {
-            Event::Html(text) | Event::InlineHtml(text) => Some(Event::Text(text)),
-            // Without these events, the text of an HTML block would have no paragraph.
-            Event::Start(Tag::HtmlBlock) => Some(Event::Start(Tag::Paragraph)),
-            Event::End(TagEnd::HtmlBlock) => Some(Event::End(TagEnd::Paragraph)),
-            Event::Start(Tag::Heading { level, .. }) => Some(Event::Start(Tag::Heading {
-                level: below(level),
-                id: None,
-                classes: Vec::new(),
-                attrs: Vec::new(),
-            })),
-            Event::End(TagEnd::Heading(level)) => Some(Event::End(TagEnd::Heading(below(level)))),
-            Event::Start(Tag::Link { ref dest_url, .. }) => self.start(leads_to_the_web(dest_url), event),
-            Event::Start(Tag::Image { ref dest_url, .. }) => self.start(is_of_this_site(dest_url), event),
-            Event::End(TagEnd::Link | TagEnd::Image) => self.open.pop().unwrap_or(false).then_some(event),
-            other => Some(other),
-        }
-    }
-
-    fn start<'a>(&mut self, is_said: bool, event: Event<'a>) -> Option<Event<'a>> {
-        self.open.push(is_said);
-        is_said.then_some(event)
-    }
-}
-
-/// Returns the next lower level, because the page has a heading above the README.
-fn below(level: HeadingLevel) -> HeadingLevel {
-    match level {
-        HeadingLevel::H1 => HeadingLevel::H2,
-        HeadingLevel::H2 => HeadingLevel::H3,
-        HeadingLevel::H3 => HeadingLevel::H4,
-        HeadingLevel::H4 => HeadingLevel::H5,
-        HeadingLevel::H5 | HeadingLevel::H6 => HeadingLevel::H6,
-    }
-}
-
-/// Returns the scheme of a link in lower case; `None` if it is relative. Browsers remove control
-/// characters and spaces before they parse a link.
-fn scheme(link: &CowStr<'_>) -> Option<String> {
-    let seen: String = link.chars().filter(|&c| c > ' ' && !c.is_control()).collect();
-    let end = seen.find([':', '/', '?', '#', '\\'])?;
-    seen[end..].starts_with(':').then(|| seen[..end].to_ascii_lowercase())
-}
-
-fn leads_to_the_web(link: &CowStr<'_>) -> bool {
-    scheme(link).is_none_or(|scheme| ["http", "https", "mailto"].contains(&scheme.as_str()))
-}
-
-/// Returns true for a link to this site. Two slashes of either kind begin the name of another host.
-fn is_of_this_site(link: &CowStr<'_>) -> bool {
-    let mut seen = link.chars().filter(|&c| c > ' ' && !c.is_control());
-    let slashes = seen.by_ref().take(2).filter(|c| matches!(c, '/' | '\\')).count();
-    scheme(link).is_none() && slashes < 2
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +83,7 @@ mod tests {
     fn nothing_in_a_readme_runs() {
         for text in [
             "<script>alert(1)</script>",
-            "a <img src=x onerror=alert(1)> b",
+            "a <img src=http://x onerror=alert(1)> b",
             "<div onclick=x>\n\ntext\n\n</div>",
             "[a](javascript:alert(1))",
             "[a](JaVaScRiPt:alert(1))",
@@ -166,7 +98,6 @@ mod tests {
             "![a](javascript:alert(1))",
             "![a](https://tracker.example/x.png)",
             "![a](//tracker.example/x.png)",
-            "![a](/\\tracker.example/x.png)",
             "![a](data:image/svg+xml,x)",
             "[![a](https://tracker.example/x.png)](javascript:x)",
             "<!-- --><style>*{display:none}</style>",
@@ -178,7 +109,10 @@ mod tests {
             let tags = page.split('<').skip(1).map(|tag| tag.split('>').next().unwrap_or_default());
             for tag in tags {
                 let name = tag.trim_start_matches('/').split(' ').next().unwrap_or_default();
-                assert!(["p", "a", "code", "em", "pre"].contains(&name), "<{tag}> in {page} from {text}");
+                assert!(
+                    ["p", "a", "code", "em", "pre", "div"].contains(&name),
+                    "<{tag}> in {page} from {text}"
+                );
                 for word in ["script:", "data:", "file:", "onerror=", "onclick=", "src="] {
                     assert!(!tag.to_ascii_lowercase().contains(word), "{page} from {text}");
                 }
@@ -189,16 +123,41 @@ mod tests {
     #[test]
     fn what_people_write_is_shown() {
         for (text, expected) in [
-            ("# Top", "<h2>Top</h2>\n"),
+            ("# Top", "<h2 id=\"user-content-top\">Top</h2>\n"),
             ("[a](b.txt)", "<p><a href=\"b.txt\">a</a></p>\n"),
             ("[a](../c:d/)", "<p><a href=\"../c:d/\">a</a></p>\n"),
             ("[a](https://example.org/)", "<p><a href=\"https://example.org/\">a</a></p>\n"),
             ("<me@example.org>", "<p><a href=\"mailto:me@example.org\">me@example.org</a></p>\n"),
-            ("![alt](pic.png)", "<p><img src=\"pic.png\" alt=\"alt\" /></p>\n"),
+            ("![alt](pic.png)", "<p><img alt=\"alt\" src=\"pic.png\"></p>\n"),
+            // The backslash is part of a name on this site.
+            ("![alt](/\\x/y.png)", "<p><img alt=\"alt\" src=\"/%5Cx/y.png\"></p>\n"),
             ("![alt](https://x/y.png)", "<p>alt</p>\n"),
             ("a *b*", "<p>a <em>b</em></p>\n"),
             ("`<b>`", "<p><code>&lt;b&gt;</code></p>\n"),
-            ("<b>bold</b>", "<p>&lt;b&gt;bold&lt;/b&gt;</p>\n"),
+            ("<b>bold</b>", "<p><b>bold</b></p>\n"),
+            ("a <!-- hidden -->b", "<p>a b</p>\n"),
+            ("<!-- hidden\n\n# also -->\n\nb", "\n<p>b</p>\n"),
+            ("Vec<T>", "<p>Vec&lt;T&gt;</p>\n"),
+            ("<p align=\"center\">\n\n*a*\n\n</p>", "<p align=\"center\">\n<p><em>a</em></p>\n</p>"),
+            (
+                "<details>\n<summary>S</summary>\n\n- a\n\n</details>",
+                "<details>\n<summary>S</summary>\n<ul>\n<li>a</li>\n</ul>\n</details>\n",
+            ),
+            (
+                "|a|\n|-:|\n|b <b>|",
+                "<div class=\"wide\"><table><thead><tr><th align=\"right\">a</th></tr></thead><tbody>\n\
+                <tr><td align=\"right\">b <b></b></td></tr>\n</tbody></table></div>\n",
+            ),
+            (
+                "- [x] a\n- [ ] b",
+                "<ul>\n<li><input type=\"checkbox\" disabled aria-label=\"Done\" checked>\na</li>\n\
+                <li><input type=\"checkbox\" disabled aria-label=\"To do\">\nb</li>\n</ul>\n",
+            ),
+            (
+                "[x](#a-b)\n## `A` *b*",
+                "<p><a href=\"#user-content-a-b\">x</a></p>\n\
+                <h3 id=\"user-content-a-b\"><code>A</code> <em>b</em></h3>\n",
+            ),
         ] {
             assert_eq!(html(text), expected, "{text}");
         }

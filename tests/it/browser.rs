@@ -155,6 +155,70 @@ fn tables_of_a_readme_keep_words_whole_on_a_phone() {
     });
 }
 
+/// Links within a README find their headings, with and without the prefix of the page, and harmless
+/// HTML is shown. On a phone, tables and code scroll in boxes of their own. No known attack acts.
+#[test]
+fn a_readme_is_shown_as_its_author_meant_it() {
+    let Some(chromium) = chromium() else { return };
+    let docroot = Docroot::empty();
+    let filler = "text\n\n".repeat(60);
+    let wide = format!("| {} |\n| {} |\n", ["column"; 20].join(" | "), ["---"; 20].join(" | "));
+    let code = format!("    {}\n", "code ".repeat(60));
+    docroot.write("pic.svg", "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>");
+    docroot.write(
+        "README.md",
+        format!(
+            "<p align=\"center\"><img src=\"pic.svg\" alt=\"p\"></p>\n\n[to it](#größe--more)\n\n{filler}# Größe & more\n\n{wide}\n\
+             {code}\n<!-- hidden -->\n<details><summary>Sum</summary>\n\n*inside*\n\n</details>\n{filler}"
+        ),
+    );
+    // Each would set the title or send a request to a name that does not exist on the server.
+    docroot.write(
+        "hostile/README.md",
+        "<script>document.title='run'</script>\n\n<img src=/x1 onerror=\"document.title='run'\">\n\n\
+         <svg onload=\"document.title='run'\">\n\n<div style=\"background:url(/x2)\">\n\n\
+         <ul><li><div><li></li></div></li></ul></div></article></section></main><form action=/x3><input name=q>\n\n\
+         <details ontoggle=\"document.title='run'\" open><summary>s</summary></details>\n\n\
+         <a href=\"javascript:document.title='run'\">go</a><iframe src=/x4></iframe>\n",
+    );
+    docroot.write("x1", "no picture");
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut browser = Browser::start(&chromium);
+        browser.look_like(380, 800, "light");
+        browser.open(&server.url);
+        for (name, want) in [
+            ("the page is no wider than the phone", "document.documentElement.scrollWidth <= 380"),
+            ("the table scrolls", "(e => e.scrollWidth > e.clientWidth)(document.querySelector('.readme .wide'))"),
+            ("code scrolls", "(e => e.scrollWidth > e.clientWidth)(document.querySelector('.readme pre'))"),
+            ("the picture is shown", "document.querySelector('.readme img').naturalWidth == 9"),
+            ("details are closed", "document.querySelector('.readme details').clientHeight < 40"),
+            ("a comment is hidden", "!document.body.textContent.includes('hidden')"),
+        ] {
+            assert_eq!(browser.value(want), true, "{name}");
+        }
+        let is_at_heading =
+            "Math.abs(document.querySelector('.readme article h2').getBoundingClientRect().top) < 40";
+        assert_eq!(browser.value(is_at_heading), false);
+        browser.click(".readme article a");
+        browser.until(is_at_heading);
+        browser.open(&format!("{}?text=0", server.url));
+        browser.value(&format!("location.href = '{}#größe--more'", server.url));
+        browser.until(is_at_heading);
+
+        browser.open(&format!("{}hostile/", server.url));
+        browser.click(".readme article a");
+        assert_eq!(browser.value("document.title"), "Index of /hostile/");
+        let found = "[document.querySelectorAll('article').length, \
+             [...document.querySelectorAll('article *')].filter(e => [...e.attributes].some(a => /^on|style/.test(a.name))).length, \
+             document.querySelectorAll('article form, article iframe, article svg, article script').length, \
+             document.querySelector('main').lastElementChild.localName, \
+             document.querySelector('.readme').lastElementChild.localName].join()";
+        assert_eq!(browser.value(found), "1,0,0,footer,article");
+        assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
+    });
+}
+
 #[test]
 fn a_planted_error_is_noticed() {
     let Some(chromium) = chromium() else { return };

@@ -305,7 +305,7 @@ fn a_readme_is_shown_below_its_folder() {
         let server = Server::start(model, &docroot.root(), &[]);
         let mut client = Client::connect(server.port);
         let page = listing(&mut client, "/md/");
-        assert!(page.contains("<h2>Hello <em>you</em></h2>"), "{page}");
+        assert!(page.contains("<h2 id=\"user-content-hello-you\">Hello <em>you</em></h2>"), "{page}");
         assert!(
             page.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && !page.contains("<script>alert"),
             "{page}"
@@ -323,6 +323,27 @@ fn a_readme_is_shown_below_its_folder() {
 
         let off = Server::start(model, &docroot.root(), &["--no-readme"]);
         assert!(!listing(&mut Client::connect(off.port), "/md/").contains("class=\"readme\""));
+    });
+}
+
+/// A stranger who may upload would otherwise write on a page of this site.
+#[test]
+fn a_readme_in_a_folder_that_takes_uploads_is_not_shown() {
+    let docroot = Docroot::empty();
+    for path in ["inbox/README.md", "inbox/deep/README.md", "own/README.md"] {
+        docroot.write(path, "# Hello");
+    }
+    docroot.link("inbox/README.md", "README.md");
+    docroot.write("other/a.txt", "a");
+    docroot.link("../inbox/README.md", "other/README.md");
+    docroot.link("inbox/deep", "linked");
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--upload", "/inbox"]);
+        let mut client = Client::connect(server.port);
+        for path in ["/inbox/", "/inbox/deep/", "/", "/other/", "/linked/"] {
+            assert!(!listing(&mut client, path).contains("class=\"readme\""), "{path}");
+        }
+        assert!(listing(&mut client, "/own/").contains("user-content-hello"));
     });
 }
 
