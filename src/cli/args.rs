@@ -18,7 +18,7 @@ use crate::cli::value::{
 };
 use crate::config::{
     AllowedHost, AuthRule, Bind, CgiFolder, CgiOptions, EtagFrom, FIELDS_CEILING, FileOptions, HeaderRule,
-    Limits, LogFormat, Model, Symlinks, Timeouts, TypeRule, UPLOAD_BYTES_MAX, Vhost,
+    Limits, LogFormat, Model, Symlinks, Timeouts, TypeRule, UPLOAD_BYTES_MAX, UploadRule, Vhost,
 };
 use crate::docroot::header_rules::{parse_cache_rule, parse_header_rule};
 use crate::docroot::index::parse_index;
@@ -29,6 +29,7 @@ use crate::features::cgi::{parse_folder, parse_variable};
 use crate::features::cors::parse_origin;
 use crate::features::hosts::parse_vhost;
 use crate::features::upload::destination::parse_upload_path;
+use crate::features::upload::rights::parse_upload_rights;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -524,6 +525,13 @@ pub(super) struct UploadArgs {
     #[arg(long, value_name = "PATH", value_parser = parse_upload_path, value_delimiter = ',')]
     #[arg(env = "WHIRLIGIG_UPLOAD", hide_env = true)]
     pub(super) upload: Vec<String>,
+    /// Rights in an --upload folder
+    ///
+    /// PATH=RIGHTS for the folder or a folder below it; rights are create, replace, delete and rename,
+    /// joined by +; repeatable [default: create+replace+delete]
+    #[arg(long, value_name = "RULE", value_parser = parse_upload_rights, value_delimiter = ',')]
+    #[arg(env = "WHIRLIGIG_UPLOAD_RIGHTS", hide_env = true)]
+    pub(super) upload_rights: Vec<UploadRule>,
     /// Largest upload
     ///
     /// For other request bodies see --max-body

@@ -17,6 +17,7 @@ use crate::cli::value::Size;
 use crate::config::{
     Bind, CgiOptions, Config, FileOptions, Limits, LogTarget, SiteOptions, TIMEOUT_MAX, Timeouts, TurnLines,
 };
+use crate::features::upload::rights::check_rules;
 
 pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Result<Config, Exit> {
     let access_log = match &args.access_log {
@@ -30,6 +31,8 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
     // An archive contains every name, as a listing does.
     let archives = one_of(sources, ("archives", args.files.archives), ("no_listing", args.files.no_listing))?;
     let is_lan = one_of(sources, ("lan", args.lan), ("bind", !sources.is_default("bind")))? == Some(true);
+    check_rules(&args.uploads.upload, &args.uploads.upload_rights)
+        .map_err(|why| Exit::usage(&format!("{} {why}", sources.name("upload_rights"))))?;
     Ok(Config {
         root: args.root.clone().unwrap_or_else(|| default_root(Path::new("."))),
         model: args.model,
@@ -64,6 +67,7 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
             archives: archives == Some(true),
             archives_max: args.files.max_archives,
             uploads: args.uploads.upload.clone(),
+            upload_rights: args.uploads.upload_rights.clone(),
             ..FileOptions::default()
         },
         site: args.site.options(&args.uploads),

@@ -8,11 +8,13 @@
 //! limits.
 
 pub(crate) mod fixed;
+mod rights;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use fixed::*;
+pub use rights::{UploadRight, UploadRights, UploadRule};
 
 /// Model that drives connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -347,6 +349,8 @@ pub struct FileOptions {
     /// Folders that accept uploads: decoded URL paths without a final slash, so empty for the
     /// docroot itself.
     pub uploads: Vec<String>,
+    /// Rights in upload folders, other than the default. The innermost path counts.
+    pub upload_rights: Vec<UploadRule>,
 }
 
 impl Default for FileOptions {
@@ -381,6 +385,7 @@ impl Default for FileOptions {
             archive_depth_max: 128,
             archive_names_bytes_max: 16 * MIB,
             uploads: Vec::new(),
+            upload_rights: Vec::new(),
         }
     }
 }

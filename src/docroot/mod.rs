@@ -7,6 +7,7 @@
 //! check of a cached file is one `statx` on the loop, whose names are nearly always in memory
 //! because the file was opened by them. Must not know how responses are made.
 
+mod areas;
 pub(crate) mod beneath;
 pub(crate) mod cache;
 pub(crate) mod charset;
@@ -39,7 +40,9 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
-use crate::config::{FileOptions, Symlinks};
+use crate::config::{FileOptions, Symlinks, UploadRule};
+pub(crate) use crate::docroot::areas::area_of;
+use crate::docroot::areas::{rights_with_locations, with_locations};
 use crate::docroot::beneath::{can_open_beneath, links_followed};
 use crate::docroot::file::{CachedFile, Meta};
 use crate::docroot::header_rules::HeaderRules;
@@ -173,6 +176,9 @@ pub struct Docroot {
     /// Folders below the docroot that clients may write to, as normalized paths: by their names,
     /// and by the locations of these at the start.
     uploads: Vec<String>,
+    /// Rights of clients by path: by the names that the operator gave, and by the locations of these at
+    /// the start.
+    upload_rights: Vec<UploadRule>,
     /// Folders whose files are never sent.
     withheld: WithheldFolders,
     /// Number of writes to the docroot through this server.
@@ -253,7 +259,8 @@ impl Docroot {
         if root::folder_at(&real_path) != Some(identity) {
             return Err(std::io::Error::other("another folder took this name while it was opened"));
         }
-        let uploads = uploads_below(&real_path, &options.uploads);
+        let uploads = with_locations(&real_path, &options.uploads);
+        let upload_rights = rights_with_locations(&real_path, &options.upload_rights);
         let header_rules = HeaderRules::new(&options.headers, &uploads).map_err(std::io::Error::other)?;
         let types = Types::of(&options).map_err(std::io::Error::other)?;
         let withheld = WithheldFolders::find(&real_path, &options)?;
@@ -280,6 +287,7 @@ impl Docroot {
             real_path: real_path.into_os_string().into_encoded_bytes(),
             refuse: None,
             uploads,
+            upload_rights,
             withheld,
             writes: AtomicUsize::new(0),
         })
@@ -520,23 +528,4 @@ impl Docroot {
         let shown = found.and_then(|fd| Ok(self.judge(&fd, &stat(&fd)?, &path)?));
         shown.is_ok_and(|shown| shown.location == *target)
     }
-}
-
-/// Returns the upload folders by their names, and by the locations of these below `root`.
-fn uploads_below(root: &Path, areas: &[String]) -> Vec<String> {
-    let lies_at = |area: &String| {
-        let folder = root.join(area.trim_start_matches('/')).canonicalize().ok()?;
-        let inside = folder.strip_prefix(root).ok()?.to_str()?;
-        Some(if inside.is_empty() { String::new() } else { format!("/{inside}") })
-    };
-    areas.iter().cloned().chain(areas.iter().filter_map(lies_at)).collect()
-}
-
-/// Returns the upload folder that contains this normalized path. If upload folders are nested, the
-/// innermost one.
-pub(crate) fn area_of<'a>(areas: &'a [String], path: &[u8]) -> Option<&'a str> {
-    let covers = |area: &&String| {
-        path.strip_prefix(area.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
-    };
-    areas.iter().filter(covers).max_by_key(|area| area.len()).map(String::as_str)
 }

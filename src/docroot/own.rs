@@ -169,6 +169,13 @@ impl OwnFiles {
         self.known().places.iter().any(|place| place.covers(path))
     }
 
+    /// Returns whether the place of an own file is below this absolute path without links.
+    pub(crate) fn has_below(&self, folder: &[u8]) -> bool {
+        let is_below =
+            |place: &OwnPlace| place.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/"));
+        self.known().places.iter().any(is_below)
+    }
+
     fn known(&self) -> std::sync::RwLockReadGuard<'_, Known> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }

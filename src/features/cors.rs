@@ -27,7 +27,7 @@ const EXPOSED: &str = "Accept-Ranges, Content-Disposition, Content-Encoding, Con
 const METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
 
 /// Methods that a preflight allows in an upload folder for pages that may write.
-const METHODS_OF_UPLOADS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE, MKCOL";
+const METHODS_OF_UPLOADS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE, MKCOL, MOVE";
 /// Methods that a preflight allows in an upload folder for all other pages.
 const METHODS_OF_READERS: &str = "GET, HEAD, OPTIONS";
 

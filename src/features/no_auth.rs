@@ -91,6 +91,16 @@ pub(crate) mod guard {
         pub(crate) fn is_same_for(&self, _path: &[u8], _other: &[u8]) -> bool {
             true
         }
+
+        /// Returns true if both paths have the same passwords.
+        pub(crate) fn are_alike(&self, _path: &[u8], _other: &[u8]) -> bool {
+            true
+        }
+
+        /// Returns true if a path below this folder has a password of its own.
+        pub(crate) fn has_below(&self, _folder: &[u8]) -> bool {
+            false
+        }
     }
 }
 

@@ -341,6 +341,8 @@ impl Builder {
         }
         self.config.binds = vec![parse_bind(addr.as_ref())?];
         check_uploads(&self.config.files.uploads, self.files.is_some()).map_err(BindError::Site)?;
+        upload::rights::check_rules(&self.config.files.uploads, &self.config.files.upload_rights)
+            .map_err(|why| BindError::Site(format!("upload rights {why}")))?;
         if !self.config.files.uploads.is_empty() && self.config.limits.upload_bytes_max == 0 {
             self.config.limits.upload_bytes_max = UPLOAD_BYTES_MAX;
         }

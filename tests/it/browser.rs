@@ -189,7 +189,10 @@ fn a_readme_is_shown_as_its_author_meant_it() {
         browser.open(&server.url);
         for (name, want) in [
             ("the page is no wider than the phone", "document.documentElement.scrollWidth <= 380"),
-            ("the table scrolls", "(e => e.scrollWidth > e.clientWidth)(document.querySelector('.readme .wide'))"),
+            (
+                "the table scrolls",
+                "(e => e.scrollWidth > e.clientWidth)(document.querySelector('.readme .wide'))",
+            ),
             ("code scrolls", "(e => e.scrollWidth > e.clientWidth)(document.querySelector('.readme pre'))"),
             ("the picture is shown", "document.querySelector('.readme img').naturalWidth == 9"),
             ("details are closed", "document.querySelector('.readme details').clientHeight < 40"),

@@ -78,6 +78,19 @@ impl WriteGuards {
         self.deciding(other).is_none_or(|deciding| self.deciding(path) == Some(deciding))
     }
 
+    /// Returns true if both paths have the same passwords, for reading and for writing. Both are
+    /// normalized.
+    pub(crate) fn are_alike(&self, path: &[u8], other: &[u8]) -> bool {
+        self.guards.iter().flatten().all(|guard| guard.realm_of(path) == guard.realm_of(other))
+    }
+
+    /// Returns true if a path below this folder has a password of its own.
+    pub(crate) fn has_below(&self, folder: &[u8]) -> bool {
+        let folder = [folder, b"/"].concat();
+        let mut realms = self.guards.iter().flatten().flat_map(|guard| &guard.realms);
+        realms.any(|realm| realm.path.starts_with(&folder))
+    }
+
     /// Index of the guard that decides, and of its realm.
     fn deciding(&self, path: &[u8]) -> Option<(usize, usize)> {
         let realms = self.guards.iter().map(|guard| guard.as_ref()?.realm_of(path));

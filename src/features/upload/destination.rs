@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::config::{PATH_BYTES_MAX, Symlinks};
+use crate::config::{PATH_BYTES_MAX, Symlinks, UploadRights};
 use crate::docroot::location::Location;
 use crate::docroot::own::Inode;
 use crate::docroot::stamp::{Stamp, stat};
@@ -39,6 +39,11 @@ pub(crate) struct Folder {
 pub(crate) struct Destination {
     pub(crate) folder: Arc<OwnedFd>,
     pub(crate) name: Vec<u8>,
+    /// Paths that the entry can have below the docroot after links are followed; none if it lies
+    /// outside.
+    pub(crate) places: Vec<Vec<u8>>,
+    /// Rights at the path of the entry and at its places.
+    pub(crate) rights: UploadRights,
 }
 
 /// Kind of an existing entry.
@@ -52,27 +57,11 @@ pub(crate) enum EntryKind {
 }
 
 impl Destination {
-    /// Entry that `path` names below the upload folder `area` of this docroot. Also returns the
-    /// paths that the entry can have below the docroot after links are followed; none if it lies
-    /// outside.
-    pub(crate) fn of(
-        docroot: &Docroot,
-        area: &str,
-        path: &[u8],
-    ) -> Result<(Destination, Vec<Vec<u8>>), Refusal> {
-        // An upload folder is opened separately, so the disk would accept paths that are too long
-        // for requests.
-        if path.len() > PATH_BYTES_MAX {
-            return Err(Refusal::new(Status::URI_TOO_LONG, "the path is too long"));
-        }
-        let path = path.strip_suffix(b"/").unwrap_or(path);
-        let slash = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-        let name = path.get(slash + 1..).unwrap_or_default().to_vec();
-        check_name(&name)?;
-        let folder = open_folder(docroot, area, &path[..slash])?;
-        folder.check_entry(docroot, &name)?;
-        let real_paths = folder.real_paths_of(&name);
-        Ok((Destination { folder: folder.fd, name }, real_paths))
+    /// Entry that `path` names below the upload folder `area` of this docroot.
+    pub(crate) fn of(docroot: &Docroot, area: &str, path: &[u8]) -> Result<Destination, Refusal> {
+        let (folder, name) = split(path)?;
+        check_name(name)?;
+        open_folder(docroot, area, folder)?.entry(docroot, path)
     }
 
     /// Opens the existing file for reading, and returns its stamp.
@@ -101,6 +90,18 @@ impl Destination {
             }),
         }
     }
+}
+
+/// Splits a path into the path of its folder and its last name.
+pub(crate) fn split(path: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    // An upload folder is opened separately, so the disk would accept paths that are too long for
+    // requests.
+    if path.len() > PATH_BYTES_MAX {
+        return Err(Refusal::new(Status::URI_TOO_LONG, "the path is too long"));
+    }
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    let slash = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+    Ok((&path[..slash], path.get(slash + 1..).unwrap_or_default()))
 }
 
 /// Opens the folder of this path below `area`. Links are followed only within `area`, even if
@@ -148,20 +149,20 @@ impl Folder {
         Ok(Folder { fd: Arc::new(fd), location: shown.location })
     }
 
-    /// Paths that an entry of this name can have below the docroot after links are followed; none
-    /// if the folder lies outside.
-    pub(crate) fn real_paths_of(&self, name: &[u8]) -> Vec<Vec<u8>> {
-        self.location.possible_paths().map(|folder| [&folder, name].concat()).collect()
-    }
-
-    /// Refuses names that clients must not write, whether the entry exists or not: files of the
-    /// server and script folders.
-    pub(crate) fn check_entry(&self, docroot: &Docroot, name: &[u8]) -> Result<(), Refusal> {
-        match () {
-            () if docroot.is_own_name(&self.location, name) => Err(OWN),
-            () if self.real_paths_of(name).iter().any(|path| docroot.withholds(path)) => Err(PROGRAMS),
-            () => Ok(()),
+    /// Entry of this folder that has the path `path`. Refuses names that clients must not write,
+    /// whether the entry exists or not: files of the server and script folders.
+    pub(crate) fn entry(&self, docroot: &Docroot, path: &[u8]) -> Result<Destination, Refusal> {
+        let (_, name) = split(path)?;
+        check_name(name)?;
+        let places: Vec<_> = self.location.possible_paths().map(|folder| [&folder, name].concat()).collect();
+        if docroot.is_own_name(&self.location, name) {
+            return Err(OWN);
         }
+        if places.iter().any(|path| docroot.withholds(path)) {
+            return Err(PROGRAMS);
+        }
+        let rights = docroot.upload_rights(path.strip_suffix(b"/").unwrap_or(path), &places);
+        Ok(Destination { folder: Arc::clone(&self.fd), name: name.to_vec(), places, rights })
     }
 }
 

@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
-use crate::features::upload::destination::{Destination, EntryKind, Folder, base_name, open_folder};
+use crate::config::UploadRight;
+use crate::features::upload::destination::{Destination, EntryKind, Folder, base_name};
 use crate::features::upload::refusal::refuse_errno;
+use crate::features::upload::rights::check_kind;
 use crate::features::upload::staged::{ExistingFile, StagedFile};
 use crate::features::upload::write_request::{WriteRequest, encoded, replaceable};
 use crate::http::multipart::{Multipart, MultipartEvent};
@@ -70,11 +72,7 @@ const EXISTS: Refusal =
 
 /// Opens the folder that the form is posted to, below the folder that the root leads to now.
 pub(super) fn folder_of(write_request: &WriteRequest) -> Result<Folder, Refusal> {
-    write_request.root.follow();
-    let path = write_request.path.strip_suffix(b"/").unwrap_or(&write_request.path);
-    let mut folder = open_folder(&write_request.root.docroot(), &write_request.area, path)?;
-    folder.fd = write_request.shared.folders.share(folder.fd);
-    Ok(folder)
+    write_request.folder(write_request.path.strip_suffix(b"/").unwrap_or(&write_request.path))
 }
 
 impl Form {
@@ -132,8 +130,8 @@ impl Files {
             MultipartEvent::PartBegin(head) => {
                 // A file input without a selected file sends an empty name.
                 let Some(filename) = head.filename.filter(|name| !name.is_empty()) else { return Ok(()) };
-                let destination = self.destination_of(base_name(&filename)?.to_vec())?;
-                self.may_be_written(destination.kind().map_err(refuse_errno)?)?;
+                let destination = self.destination_of(base_name(&filename)?)?;
+                self.may_be_written(&destination, destination.kind().map_err(refuse_errno)?)?;
                 self.current =
                     Some((StagedFile::begin(&destination.folder).map_err(refuse_errno)?, destination));
                 Ok(())
@@ -151,16 +149,13 @@ impl Files {
     }
 
     /// Directory entry of this name, if the client may write it.
-    fn destination_of(&self, name: Vec<u8>) -> Result<Destination, Refusal> {
-        let destination = Destination { folder: Arc::clone(&self.folder.fd), name };
-        self.folder.check_entry(&self.write_request.root.current(), &destination.name)?;
-        self.write_request
-            .check_passwords(&self.path_of(&destination), &self.folder.real_paths_of(&destination.name))?;
-        Ok(destination)
+    fn destination_of(&self, name: &[u8]) -> Result<Destination, Refusal> {
+        self.write_request.entry(&self.folder, &self.path_of(name))
     }
 
-    fn may_be_written(&self, found: EntryKind) -> Result<(), Refusal> {
+    fn may_be_written(&self, destination: &Destination, found: EntryKind) -> Result<(), Refusal> {
         replaceable(found)?;
+        check_kind(destination.rights, found)?;
         match found {
             EntryKind::File(_) if !self.overwrites => Err(EXISTS),
             _ => Ok(()),
@@ -172,15 +167,15 @@ impl Files {
         // The root can lead to another folder since the form began. Move the file before taking the
         // lock, because that can require a copy.
         self.folder = folder_of(&self.write_request)?;
-        let destination = self.destination_of(destination.name.clone())?;
+        let destination = self.destination_of(&destination.name)?;
         let mut staged = staged.moved_to(&destination.folder).map_err(refuse_errno)?;
-        let path = self.path_of(&destination);
+        let path = self.path_of(&destination.name);
         let _publishing = lock(&self.write_request.shared.publishing);
         let found = destination.kind().map_err(refuse_errno)?;
-        self.may_be_written(found)?;
+        self.may_be_written(&destination, found)?;
         let existing = match found {
             EntryKind::File(_) => ExistingFile::Replaced,
-            _ if self.overwrites => ExistingFile::None,
+            _ if self.overwrites && destination.rights.has(UploadRight::Replace) => ExistingFile::None,
             _ => ExistingFile::Forbidden,
         };
         staged.publish(&destination.name, existing).map_err(refuse_errno)?;
@@ -189,8 +184,8 @@ impl Files {
         Ok(())
     }
 
-    fn path_of(&self, destination: &Destination) -> Vec<u8> {
-        [self.folder_path(), b"/", &destination.name].concat()
+    fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        [self.folder_path(), b"/", name].concat()
     }
 
     fn folder_path(&self) -> &[u8] {

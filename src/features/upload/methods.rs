@@ -1,5 +1,5 @@
-//! Request methods that change files: PUT, POST of a form, DELETE and MKCOL. For resumable uploads
-//! HEAD, PATCH and DELETE.
+//! Request methods that change files: PUT, POST of a form, DELETE, MKCOL and MOVE. For resumable
+//! uploads HEAD, PATCH and DELETE.
 //!
 //! Each function checks the head, then a job does the rest. Must not know which paths accept
 //! uploads, or which clients may write.
@@ -9,16 +9,18 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
-use crate::config::UPLOAD_PARTS_MAX;
+use crate::config::{UPLOAD_PARTS_MAX, UploadRight};
 use crate::features::resume_token::is_token;
 use crate::features::upload::destination::EntryKind;
 use crate::features::upload::form::{Form, Reply, folder_of};
 use crate::features::upload::partial::Partial;
 use crate::features::upload::partials::Partials;
 use crate::features::upload::refusal::refuse_errno;
+use crate::features::upload::rename::Rename;
 use crate::features::upload::resume::{AMBIGUOUS, PARTIAL_TYPE, ResumeHeaders};
+use crate::features::upload::rights::{allow, permitted};
 use crate::features::upload::sink::Sink;
-use crate::features::upload::write_request::{ALLOW, WriteRequest, limits};
+use crate::features::upload::write_request::{WriteRequest, limits};
 use crate::features::upload::writer::{ResumeError, Writer};
 use crate::handler::continuation::Continuation;
 use crate::handler::router::method_not_allowed;
@@ -44,16 +46,17 @@ pub(super) fn change(
         (Method::Post, None) => post(write_request, request, cx),
         (Method::Delete, None) => in_job(write_request, cx, delete),
         (Method::Other("MKCOL"), None) => make_folder(write_request, request, cx),
+        (Method::Other("MOVE"), None) => rename(write_request, request, cx),
         (Method::Head, Some(token)) => state(write_request, Arc::clone(partials), token, cx),
         (Method::Patch, Some(token)) => append(write_request, partials, &token, request, cx),
         (Method::Delete, Some(token)) => cancel(write_request, Arc::clone(partials), token, cx),
-        (_, None) => method_not_allowed(request, ALLOW).into(),
+        (_, None) => method_not_allowed(request, &allow(write_request.rights)).into(),
         (_, Some(_)) => method_not_allowed(request, "HEAD, PATCH, DELETE, OPTIONS").into(),
     }
 }
 
 pub(super) fn options(request: &Request<'_>, write_request: &WriteRequest) -> Response {
-    method_not_allowed(request, ALLOW)
+    method_not_allowed(request, &allow(write_request.rights))
         .with_header("Accept-Patch", PARTIAL_TYPE)
         .with_header("Upload-Limit", limits(write_request))
 }
@@ -134,6 +137,7 @@ fn delete(write_request: &WriteRequest) -> Result<Response, Refusal> {
         Err(refusal) if refusal == refuse_errno(Errno::NOENT) => return Err(missing),
         destination => destination?,
     };
+    permitted(destination.rights, UploadRight::Delete)?;
     let _publishing = lock(&write_request.shared.publishing);
     let found = destination.kind().map_err(refuse_errno)?;
     let flags = match found {
@@ -163,6 +167,7 @@ fn make_folder(write_request: WriteRequest, request: &Request<'_>, cx: &mut Cont
             return Err(already_exists);
         }
         let destination = write_request.destination(path)?;
+        permitted(destination.rights, UploadRight::Create)?;
         let _publishing = lock(&write_request.shared.publishing);
         match rustix::fs::mkdirat(
             &destination.folder,
@@ -176,6 +181,14 @@ fn make_folder(write_request: WriteRequest, request: &Request<'_>, cx: &mut Cont
         let location = write_request.reference(&[path, b"/"].concat());
         Ok(Response::new(Status::CREATED).by_server().with_header("Location", location))
     })
+}
+
+/// `MOVE`: renames a file or folder within its folder (RFC 4918 section 9.9).
+fn rename(write_request: WriteRequest, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    match Rename::of(&write_request, request) {
+        Ok(rename) => in_job(write_request, cx, move |write_request| rename.carry_out(write_request)),
+        Err(refusal) => write_request.refuse(refusal).into(),
+    }
 }
 
 /// `POST`: stores the files of a form in the folder of this path.

@@ -1,5 +1,5 @@
-//! Uploads: folders of the docroot that clients may write to with PUT, DELETE, MKCOL and forms with
-//! files.
+//! Uploads: folders of the docroot that clients may write to with PUT, DELETE, MKCOL, MOVE and forms
+//! with files.
 //!
 //! [`Uploads`] wraps the files of a docroot and handles requests that would change them. Requests
 //! that can be refused by their head are refused here, before content is read. All disk access is
@@ -17,7 +17,9 @@ mod owner;
 mod partial;
 mod partials;
 mod refusal;
+mod rename;
 mod resume;
+pub(crate) mod rights;
 mod sink;
 mod staged;
 mod write_request;
@@ -111,7 +113,10 @@ impl Handler for Uploads {
                 if origin::is_foreign(request, &self.state.shared.partners) {
                     return origin::refuse(request, &self.state.shared.foreign).into();
                 }
-                match write_request.check(request) {
+                let checked = write_request
+                    .check(request)
+                    .and_then(|()| rights::check(request.method(), token.is_some(), write_request.rights));
+                match checked {
                     Err(refusal) => write_request.refuse(refusal).into(),
                     Ok(()) => change(write_request, &self.state.partials, request, token, cx),
                 }
@@ -125,11 +130,13 @@ impl Uploads {
     fn write_request(&self, path: Vec<u8>, request: &Request<'_>, cx: &Context<'_>) -> Option<WriteRequest> {
         let root = (self.root_of)(request);
         let area = area_of(&root.current().options.uploads, &path)?.to_owned();
+        let rights = root.current().upload_rights(path.strip_suffix(b"/").unwrap_or(&path), &[]);
         Some(WriteRequest {
             shared: Arc::clone(&self.state.shared),
             root,
             area,
             path,
+            rights,
             request: KeptRequest::of(request, cx),
             base: request.base().map(<[u8]>::to_vec),
             now: cx.now(),

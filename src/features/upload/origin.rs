@@ -101,7 +101,7 @@ fn is_origin(origin: &[u8]) -> bool {
 
 /// Returns true if pages at this authority can have that origin. The scheme is unknown, because a
 /// proxy in front can terminate TLS.
-fn is_origin_of(origin: &[u8], authority: &[u8]) -> bool {
+pub(super) fn is_origin_of(origin: &[u8], authority: &[u8]) -> bool {
     let (host, port): (&[u8], &[u8]) =
         match (origin.strip_prefix(b"http://"), origin.strip_prefix(b"https://")) {
             (Some(host), _) => (host, b":80"),

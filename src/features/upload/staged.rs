@@ -210,13 +210,7 @@ impl StagedFile {
     fn link(&mut self, name: &[u8]) -> Result<(), Errno> {
         let folder = &self.folder;
         if let Some(hidden_name) = &self.hidden_name {
-            match renameat_with(folder, hidden_name.as_str(), folder, name, RenameFlags::NOREPLACE) {
-                Err(Errno::INVAL | Errno::NOSYS) => {
-                    linkat(folder, hidden_name.as_str(), folder, name, AtFlags::empty())?;
-                    unlinkat(folder, hidden_name.as_str(), AtFlags::empty())?;
-                }
-                renamed => renamed?,
-            }
+            rename_to_new(folder, hidden_name.as_bytes(), name)?;
             self.hidden_name = None;
             return Ok(());
         }
@@ -251,6 +245,18 @@ impl StagedFile {
     /// Disk usage in bytes, for tests.
     pub(crate) fn room(&self) -> u64 {
         rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BLOCKS).unwrap().stx_blocks * 512
+    }
+}
+
+/// Renames an entry within a folder unless the new name exists. On file systems that cannot do that
+/// in one step, folders keep their names.
+pub(super) fn rename_to_new(folder: &OwnedFd, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+    match renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            linkat(folder, from, folder, to, AtFlags::empty())?;
+            unlinkat(folder, from, AtFlags::empty())
+        }
+        renamed => renamed,
     }
 }
 

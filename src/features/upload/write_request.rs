@@ -10,18 +10,19 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::clock::Now;
-use crate::config::Config;
+use crate::config::{Config, UploadRights};
 use crate::docroot::Disk;
 #[cfg(test)]
 use crate::docroot::Docroot;
 use crate::docroot::root::Root;
 use crate::docroot::stamp::Stamp;
 use crate::features::auth::guard::WriteGuards;
-use crate::features::upload::destination::{self, Destination, EntryKind};
+use crate::features::upload::destination::{self, Destination, EntryKind, Folder};
 use crate::features::upload::folders::Folders;
 use crate::features::upload::origin::Partners;
 use crate::features::upload::owner::Owner;
 use crate::features::upload::refusal::refuse_errno;
+use crate::features::upload::rights;
 use crate::features::upload::staged::Sweeper;
 use crate::handler::Context;
 use crate::handler::kept_request::KeptRequest;
@@ -35,9 +36,6 @@ use crate::http::{Method, Request, Response, Status};
 use crate::jobs::pace::LeastRate;
 use crate::jobs::sender_permits::{SenderPermit, SenderPermits};
 use crate::log::Once;
-
-/// Methods that paths in upload folders support.
-pub(super) const ALLOW: &str = "GET, HEAD, PUT, POST, DELETE, MKCOL, OPTIONS";
 
 pub(super) const UNEXPECTED: Refusal = Refusal::from_static(
     Status::PRECONDITION_FAILED,
@@ -112,6 +110,8 @@ pub(super) struct WriteRequest {
     pub(super) area: String,
     /// Normalized path.
     pub(super) path: Vec<u8>,
+    /// Rights at that path. Another name of the entry can have less: see [`Destination::rights`].
+    pub(super) rights: UploadRights,
     pub(super) request: KeptRequest,
     /// Path as the client sent it, if references in the response can be relative to it.
     pub(super) base: Option<Vec<u8>>,
@@ -124,8 +124,8 @@ impl WriteRequest {
     pub(super) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
         destination::check_path(&self.path)?;
         match request.method() {
-            // Existing files with such names can be deleted.
-            Method::Delete | Method::Head => Ok(()),
+            // Existing files with such names can be deleted and renamed.
+            Method::Delete | Method::Head | Method::Other("MOVE") => Ok(()),
             _ => destination::check_direction(&self.path),
         }
     }
@@ -143,7 +143,7 @@ impl WriteRequest {
         };
         match status {
             Status::CONTENT_TOO_LARGE => response.with_header("Upload-Limit", limits(self)),
-            Status::METHOD_NOT_ALLOWED => response.with_header("Allow", ALLOW),
+            Status::METHOD_NOT_ALLOWED => response.with_header("Allow", rights::allow(self.rights)),
             _ => response,
         }
     }
@@ -218,19 +218,33 @@ impl WriteRequest {
     /// entry if the client may write it.
     pub(super) fn destination(&self, path: &[u8]) -> Result<Destination, Refusal> {
         self.root.follow();
-        let (mut destination, real_paths) = Destination::of(&self.root.docroot(), &self.area, path)?;
-        self.check_passwords(path, &real_paths)?;
+        let mut destination = Destination::of(&self.root.docroot(), &self.area, path)?;
+        self.check_passwords(path, &destination)?;
         destination.folder = self.shared.folders.share(destination.folder);
         Ok(destination)
     }
 
-    /// Refuses an entry with another password than the path of the request. The entry has the path
-    /// `path` and the real paths `real_paths`.
+    /// Opens the folder of `path` below the folder that the root leads to now.
+    pub(super) fn folder(&self, path: &[u8]) -> Result<Folder, Refusal> {
+        self.root.follow();
+        let mut folder = destination::open_folder(&self.root.docroot(), &self.area, path)?;
+        folder.fd = self.shared.folders.share(folder.fd);
+        Ok(folder)
+    }
+
+    /// Returns the entry of an open folder that has the path `path`, if the client may write it.
+    pub(super) fn entry(&self, folder: &Folder, path: &[u8]) -> Result<Destination, Refusal> {
+        let destination = folder.entry(&self.root.current(), path)?;
+        self.check_passwords(path, &destination)?;
+        Ok(destination)
+    }
+
+    /// Refuses an entry with another password than the path of the request.
     ///
     /// A form names its files itself, and a link can lead to a folder with a password of its own.
-    pub(super) fn check_passwords(&self, path: &[u8], real_paths: &[Vec<u8>]) -> Result<(), Refusal> {
+    fn check_passwords(&self, path: &[u8], destination: &Destination) -> Result<(), Refusal> {
         let is_same = |other: &[u8]| self.shared.guards.is_same_for(&self.path, other);
-        match is_same(path) && real_paths.iter().all(|path| is_same(path)) {
+        match is_same(path) && destination.places.iter().all(|path| is_same(path)) {
             true => Ok(()),
             false => Err(Refusal::new(Status::FORBIDDEN, "that path requires another password")),
         }
@@ -300,6 +314,7 @@ impl WriteRequest {
             root: Arc::new(Root::of(Arc::new(Docroot::open(root, config.files.clone()).unwrap()))),
             area: String::new(),
             path: request.path().to_vec(),
+            rights: UploadRights::default(),
             request: KeptRequest::new(KeptHead::of(&request), &config.limits),
             base: request.base().map(<[u8]>::to_vec),
             owner: Owner::default(),

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rustix::io::Errno;
 
 use crate::clock::read_wall_clock;
+use crate::config::UploadRight;
 use crate::features::resume_token;
 use crate::features::upload::destination::{Destination, EntryKind};
 use crate::features::upload::partial::{DISCARDED, PUBLISHING, Partial, Stage, State, read_clock};
 use crate::features::upload::partials::Partials;
 use crate::features::upload::refusal::refuse_errno;
 use crate::features::upload::resume::ResumeHeaders;
+use crate::features::upload::rights::{check_kind, refused};
 use crate::features::upload::staged::{ExistingFile, StagedFile};
 use crate::features::upload::write_request::{
     TOO_LARGE, TOO_LARGE_TO_KEEP, UNEXPECTED, WriteRequest, limits, replaceable, written,
@@ -55,6 +57,7 @@ impl Writer {
         let found = destination.kind().map_err(refuse_errno)?;
         replaceable(found)?;
         write_request.check_conditions(&destination, found)?;
+        check_kind(destination.rights, found)?;
         write_request.sweep(&destination.folder);
         let staged = StagedFile::begin(&destination.folder).map_err(refuse_errno)?;
         let length = resume_headers.length_with(0, bytes);
@@ -281,13 +284,17 @@ fn put_in_place(
     let write_request = &partial.write_request;
     replaceable(found)?;
     write_request.check_conditions(destination, found)?;
+    check_kind(destination.rights, found)?;
+    let (wants_new, may_replace) =
+        (write_request.wants_new_name(), destination.rights.has(UploadRight::Replace));
     let existing = match found {
         EntryKind::File(_) => ExistingFile::Replaced,
-        _ if write_request.wants_new_name() => ExistingFile::Forbidden,
+        _ if wants_new || !may_replace => ExistingFile::Forbidden,
         EntryKind::Nothing | EntryKind::Folder | EntryKind::Other => ExistingFile::None,
     };
     let published = match staged.publish(&partial.name, existing) {
-        Err(Errno::EXIST) if existing == ExistingFile::Forbidden => return Err(UNEXPECTED),
+        Err(Errno::EXIST) if wants_new => return Err(UNEXPECTED),
+        Err(Errno::EXIST) if !may_replace => return Err(refused(UploadRight::Replace)),
         published => published.map_err(refuse_errno)?,
     };
     write_request.root.current().note_write();

@@ -10,7 +10,9 @@ mod forms;
 mod other_sites;
 mod page;
 mod passwords;
+mod rename;
 mod resume;
+mod rights;
 
 use std::collections::BTreeSet;
 use std::fs;
