@@ -11,7 +11,7 @@
 //! - `options` parses the command line, and `run` executes it.
 //! - `scenario` defines the requests, and `server` the handlers that respond to them.
 //! - `process` starts servers and generators; `cpu` and `machine` describe where they run.
-//! - `check` verifies the responses, and `load` generates the load.
+//! - `check` verifies the responses, and `load` generates the load. `histogram` counts latencies.
 //! - `measure` decides the order of runs. `sut` (system under test) and `counts` record results.
 //! - `stats` decides which model was faster.
 //! - `results` holds all results as values. `table`, `page`, `readme` and `baseline` present them,
@@ -31,6 +31,7 @@ pub(crate) mod check;
 pub(crate) mod counts;
 pub(crate) mod cpu;
 pub(crate) mod forest_plot;
+pub(crate) mod histogram;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod measure;

@@ -4,10 +4,9 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
 use super::Fallible;
 use super::counts::{self, Counts, Watcher};
+use super::histogram::Histogram;
 use super::load::{self, Job, Mark, Outcome};
 use super::process::{self, Side, Usage};
 use super::results::{Activities, Round, SideResult, Turns};
@@ -19,7 +18,7 @@ const QUANTILES: [f64; 13] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995,
 pub(crate) struct Sut {
     pub(crate) side: Side,
     pub(crate) result: SideResult,
-    latencies: Histogram<u64>,
+    latencies: Histogram,
     /// Counters of the reactor before the rounds, with the time of reading them.
     before: Option<(Turns, u64)>,
 }
@@ -29,7 +28,7 @@ impl Sut {
         let before = turns(&side).map(|turns| (turns, load::now_ns()));
         let base_bytes = side.resident_bytes();
         let result = SideResult { name: side.name.clone(), base_bytes, ..SideResult::default() };
-        Ok(Sut { side, result, latencies: load::histogram()?, before })
+        Ok(Sut { side, result, latencies: load::histogram(), before })
     }
 
     /// Makes one run. `place` is its position within the round, from 1.
@@ -46,13 +45,13 @@ impl Sut {
             }
             Ok(())
         })?;
-        let mut own = load::histogram()?;
+        let mut own = load::histogram();
         for (value, count) in &outcome.latencies {
-            own.saturating_record_n(*value, *count);
+            own.record_many(*value, *count);
+            self.latencies.record_many(*value, *count);
         }
-        self.latencies.add(&own)?;
         self.result.errors.add(&outcome.errors);
-        let us = |quantile| own.value_at_quantile(quantile) as f64 / 1e3;
+        let us = |quantile| own.quantile(quantile) as f64 / 1e3;
         let spent = |of: fn(&Usage) -> u64| (of(&after).saturating_sub(of(&before))) as f64;
         self.result.rounds.push(Round {
             place,
@@ -107,7 +106,7 @@ impl Sut {
                 wall: (load::now_ns() - at) as f64 / 1e9,
             });
         }
-        let us = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1e3;
+        let us = |quantile| self.latencies.quantile(quantile) as f64 / 1e3;
         self.result.spectrum_us = QUANTILES.map(|quantile| (quantile, us(quantile))).to_vec();
         self.result
     }

@@ -20,6 +20,7 @@ mod bench;
 mod report;
 
 use bench::check::check;
+use bench::histogram::Histogram;
 use bench::load::answer::{Answer, Took, Wanted};
 use bench::load::{Arrival, Ask, Errors, Expected, Habit, Job, Outcome, generate, now_ns};
 use bench::scenario::{self, Pace};
@@ -296,6 +297,29 @@ fn noise_is_the_far_end_of_the_interval_of_equal_servers() {
     assert!((noise(0.98, 1.05) - 0.05).abs() < 1e-9);
     assert!((noise(0.8, 1.05) - 0.25).abs() < 1e-9);
     assert!(noise(1.0, 1.0).abs() < 1e-9);
+}
+
+/// The layout is that of HdrHistogram, so equal values must give equal buckets and quantiles.
+#[test]
+fn a_histogram_agrees_with_hdrhistogram() {
+    use proptest::prelude::*;
+    const VALUE_MAX: u64 = 60_000_000_000;
+    let value = (0_u32..37).prop_flat_map(|bits| 0_u64..=1 << bits);
+    let edges = prop::sample::select(vec![0, 1, 2_047, 2_048, 2_049, 4_095, 4_096, VALUE_MAX]);
+    let values = prop::collection::vec(prop_oneof![4 => value, 1 => edges], 0..200);
+    proptest!(|(values in values, share in 0.0..=1.0_f64)| {
+        let mut own = Histogram::new(VALUE_MAX);
+        let mut other = hdrhistogram::Histogram::<u64>::new_with_bounds(1, VALUE_MAX, 3).unwrap();
+        for value in values {
+            own.record(value);
+            other.saturating_record(value.min(VALUE_MAX));
+        }
+        let recorded = other.iter_recorded().map(|found| (found.value_iterated_to(), found.count_at_value()));
+        prop_assert_eq!(own.recorded().collect::<Vec<_>>(), recorded.collect::<Vec<_>>());
+        for share in [share, 0.0, 0.5, 0.99, 1.0] {
+            prop_assert_eq!(own.quantile(share), other.value_at_quantile(share));
+        }
+    });
 }
 
 #[test]

@@ -15,11 +15,11 @@ mod job;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Fallible;
+use super::histogram::Histogram;
 use answer::{Fault, Wanted};
 pub(crate) use client::{Backdrop, LISTEN_LINE_BYTES};
 use client::{Client, Progress};
@@ -48,8 +48,8 @@ pub(crate) fn now_ns() -> u64 {
 }
 
 /// Creates an empty histogram of latencies in nanoseconds with three significant digits.
-pub(crate) fn histogram() -> Fallible<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)?)
+pub(crate) fn histogram() -> Histogram {
+    Histogram::new(LATENCY_NS_MAX)
 }
 
 /// Requests that are written together, with the expected responses.
@@ -85,11 +85,7 @@ pub(crate) fn generate(job: &Job, at: &mut dyn FnMut(Mark) -> io::Result<()>) ->
         // time.
         seconds: if job.arrival == Arrival::Closed { span as f64 / 1e9 } else { job.measure_ms as f64 / 1e3 },
         busy: 1.0 - idle_ns as f64 / span.max(1) as f64,
-        latencies: run
-            .latencies
-            .iter_recorded()
-            .map(|v| (v.value_iterated_to(), v.count_at_value()))
-            .collect(),
+        latencies: run.latencies.recorded().collect(),
         errors: run.errors,
     })
 }
@@ -131,7 +127,7 @@ struct Run<'a> {
     content_bytes: u64,
     answers_in_all: u64,
     due_counted: u64,
-    latencies: Histogram<u64>,
+    latencies: Histogram,
     errors: Errors,
     scratch: Vec<u8>,
 }
@@ -175,7 +171,7 @@ impl<'a> Run<'a> {
             content_bytes: 0,
             answers_in_all: 0,
             due_counted: 0,
-            latencies: histogram()?,
+            latencies: histogram(),
             errors: Errors::default(),
             scratch: vec![0; 256 * 1024],
         })
@@ -305,7 +301,7 @@ impl<'a> Run<'a> {
 
     /// Records a request with its current age and as an error.
     fn give_up_on(&mut self, due: u64, now: u64) {
-        self.latencies.saturating_record(now.saturating_sub(due));
+        self.latencies.record(now.saturating_sub(due));
         self.errors.late += 1;
     }
 
@@ -506,7 +502,7 @@ impl<'a> Run<'a> {
         };
         if counts && !self.setting_up {
             self.answers += 1;
-            self.latencies.saturating_record(now.saturating_sub(due));
+            self.latencies.record(now.saturating_sub(due));
         }
     }
 
