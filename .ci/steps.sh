@@ -105,7 +105,7 @@ without_os() {
 # without the optional features.
 feature_builds() {
     local feature
-    for feature in os auth compress markdown json session client sim cli; do
+    for feature in os auth compress markdown json session client sim bench cli; do
         cargo check --locked --lib --no-default-features --features "$feature"
     done
     cargo check --locked --lib --no-default-features --features os,json

@@ -101,7 +101,8 @@
 //! | `app` | parts of an application: routes, requests, events, sessions |
 //! | [`reactor`], [`threads`] | the two models |
 //! | `features`, [`sim`] | passwords, uploads, CGI and others; the simulator of the reactor |
-//! | `server`, [`cli`] | a running server from a configuration; a configuration from flags |
+//! | `server`, [`bench`] | a running server from a configuration; the comparison of both models |
+//! | [`cli`] | a configuration from flags, and the tools of the program |
 //!
 //! A row uses only itself and the rows above it. `tests/it/layers.rs` checks this.
 //!
@@ -155,6 +156,7 @@
 //! # Ok::<(), whirligig::ProtocolError>(())
 //! ```
 //!
+//! [`bench`]: inside::bench
 //! [`cli`]: inside::cli
 //! [`clock`]: inside::clock
 //! [`conn_id`]: inside::conn_id
@@ -177,6 +179,8 @@
 
 #[cfg(feature = "os")]
 mod app;
+#[cfg(feature = "bench")]
+mod bench;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "client")]
@@ -261,6 +265,11 @@ pub mod date {
 ///
 /// The front page of this documentation is a tour of these modules.
 pub mod inside {
+    /// The comparison of both models: servers, a load generator, and statistics.
+    #[cfg(feature = "bench")]
+    pub mod bench {
+        pub use crate::bench::*;
+    }
     /// The command line: flags and files in, a configuration out.
     #[cfg(feature = "cli")]
     pub mod cli {

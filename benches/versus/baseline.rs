@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Fallible;
-use super::results::{Compared, Loop, Results, SCHEMA, SideResult, figure, ratio_words};
+use super::results::{Compared, Loop, Results, SCHEMA, SideResult, figure};
 use super::stats::{Lots, estimate_unpaired, judge};
+use super::words::ratio_words;
 
 /// Folder of reports and saved results, below the target folder.
 pub(crate) fn folder() -> PathBuf {

@@ -5,8 +5,9 @@
 use std::fmt::Write;
 
 use super::chart::{escape, text};
-use super::results::{Compared, GENERATOR_BOUND, Loop, Results, figure, ratio_words};
+use super::results::{Compared, GENERATOR_BOUND, Loop, Results, figure};
 use super::stats::Verdict;
+use super::words::ratio_words;
 
 const WIDTH: f64 = 920.0;
 const ROW: f64 = 25.0;

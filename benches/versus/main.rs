@@ -9,11 +9,9 @@
 //! The modules in the order in which a run uses them:
 //!
 //! - `options` parses the command line, and `run` executes it.
-//! - `scenario` defines the requests, and `server` the handlers that respond to them.
-//! - `process` starts servers and generators; `cpu` and `machine` describe where they run.
-//! - `check` verifies the responses, and `load` generates the load. `histogram` counts latencies.
+//! - `whirligig::inside::bench`, which `whirligig race` shares, has the scenarios, servers, load
+//!   generator and statistics. `machine` describes where they run.
 //! - `measure` decides the order of runs. `sut` (system under test) and `counts` record results.
-//! - `stats` decides which model was faster.
 //! - `results` holds all results as values. `table`, `page`, `readme` and `baseline` present them,
 //!   with pictures drawn by `chart` and `forest_plot`.
 //!
@@ -27,28 +25,21 @@ use clap::Parser;
 
 pub(crate) mod baseline;
 pub(crate) mod chart;
-pub(crate) mod check;
 pub(crate) mod counts;
-pub(crate) mod cpu;
 pub(crate) mod forest_plot;
-pub(crate) mod histogram;
-pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod measure;
 pub(crate) mod options;
 pub(crate) mod page;
-pub(crate) mod process;
 pub(crate) mod readme;
 pub(crate) mod results;
 pub(crate) mod run;
-pub(crate) mod scenario;
-pub(crate) mod server;
-pub(crate) mod stats;
 pub(crate) mod sut;
 pub(crate) mod table;
 
-/// Result of a benchmark step. The error text is printed and ends the benchmark.
-pub(crate) type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+pub(crate) use whirligig::inside::bench::{
+    Fallible, check, cpu, histogram, load, process, scenario, server, stats, words,
+};
 
 fn main() -> ExitCode {
     let ended = process::play_part().unwrap_or_else(|| run::run(&options::Options::parse()));

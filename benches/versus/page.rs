@@ -5,9 +5,10 @@ use std::fmt::Write;
 use super::chart::{Axis, Bar, Line, PALE, Scale, bars, escape, lines};
 use super::forest_plot;
 use super::measure::MODELS;
-use super::results::{Compared, Loop, Results, Round, SideResult, grouped, ratio_words, time};
+use super::results::{Compared, Loop, Results, Round, SideResult};
 use super::stats::Verdict;
 use super::table::cost_cells;
+use super::words::{grouped, ratio_words, time};
 
 /// An offered rate is past the knee if its 99th percentile exceeds that of the lowest rate by this
 /// factor.

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::results::{Compared, Loop, Results, SideResult, bytes, grouped, ratio_words, time};
+use super::results::{Compared, Loop, Results, SideResult};
 use super::stats::Verdict;
+use super::words::{bytes, grouped, ratio_words, time};
 
 /// Formats all results. `is_coloured` adds terminal colours.
 pub(crate) fn text(results: &Results, is_coloured: bool) -> String {

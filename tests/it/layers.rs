@@ -10,7 +10,7 @@ use crate::tidy::{code, is_tests, names, sources};
 
 /// Top-level modules from the ground up. A module may import those of its own row and of the rows
 /// before it.
-const ROWS: [&[&str]; 11] = [
+const ROWS: [&[&str]; 12] = [
     &["config", "conn_id", "text", "clock", "sync", "random", "shortage"],
     &["http", "log"],
     &["client", "pages", "observe", "jobs"],
@@ -20,6 +20,7 @@ const ROWS: [&[&str]; 11] = [
     &["app", "reactor", "threads"],
     &["features", "sim"],
     &["server"],
+    &["bench"],
     &["cli"],
     &["lib", "main"],
 ];
@@ -266,7 +267,7 @@ const OS_MODULES: [&str; 4] = ["std::fs", "std::thread", "std::process", "std::o
 /// True for an attribute after which an item is compiled only with an operating system. The other
 /// features (`sim`, `client`, `json`) work without one.
 fn needs_os(line: &str) -> bool {
-    ["os", "cli", "auth", "compress", "markdown", "session"]
+    ["os", "cli", "bench", "auth", "compress", "markdown", "session"]
         .iter()
         .any(|feature| line.trim() == format!("#[cfg(feature = \"{feature}\")]"))
 }

@@ -1,6 +1,6 @@
 //! Tests of the benchmark itself: its statistics, its clock and its checks.
 //!
-//! They include the files of `benches/versus/`. `cargo bench --bench versus -- --slow-reactor 200
+//! They use `src/bench/` and include the files of `benches/versus/`. `cargo bench --bench versus -- --slow-reactor 200
 //! --expect slower` tests the whole benchmark with an artificially slow reactor (`.ci/run`).
 
 use std::io::{Read, Write};

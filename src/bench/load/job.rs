@@ -4,33 +4,36 @@ use serde::{Deserialize, Serialize};
 
 /// Job of the generator for one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Job {
-    pub(crate) port: u16,
-    pub(crate) arrival: Arrival,
+pub struct Job {
+    /// Port of the server on the loopback address.
+    pub port: u16,
+    /// Time at which requests are sent.
+    pub arrival: Arrival,
     /// Number of connections that send requests.
-    pub(crate) connections: u32,
+    pub connections: u32,
     /// Use of each connection between responses.
-    pub(crate) habit: Habit,
+    pub habit: Habit,
     /// Requests, sent in rotation over all connections.
-    pub(crate) asks: Vec<Ask>,
+    pub asks: Vec<Ask>,
     /// Background connections and their behaviour.
-    pub(crate) crowd: Option<Crowd>,
+    pub crowd: Option<Crowd>,
     /// Time before the measurement, in which requests warm caches and start threads.
-    pub(crate) warm_ms: u64,
-    pub(crate) measure_ms: u64,
+    pub warm_ms: u64,
+    /// Measured time.
+    pub measure_ms: u64,
     /// A response that takes longer counts as an error.
-    pub(crate) timeout_ms: u64,
+    pub timeout_ms: u64,
     /// Polls in a busy loop instead of sleeping, so that no response waits until the generator
     /// wakes up. Needs a processor of its own.
-    pub(crate) spin: bool,
+    pub spin: bool,
     /// Processors of the generator. Empty means all.
-    pub(crate) cpus: Vec<usize>,
+    pub cpus: Vec<usize>,
 }
 
 /// Time at which a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Arrival {
+pub enum Arrival {
     /// Sends a request as soon as the previous response is complete. Finds the maximum throughput.
     /// Its latencies mean little, because a slow server receives fewer requests.
     Closed,
@@ -51,7 +54,7 @@ pub(crate) enum Arrival {
 /// Use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Habit {
+pub enum Habit {
     /// Keeps the connection open and sends a number of requests in one write. More than one is
     /// pipelining.
     Keep {
@@ -64,19 +67,19 @@ pub(crate) enum Habit {
 
 /// A request and its expected response.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Ask {
+pub struct Ask {
     /// The complete request head.
-    pub(crate) head: String,
+    pub head: String,
     /// Number of content bytes after the head.
-    pub(crate) content_bytes: usize,
+    pub content_bytes: usize,
     /// Expected content of the response.
-    pub(crate) expected: Expected,
+    pub expected: Expected,
 }
 
 /// Expected content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Expected {
+pub enum Expected {
     /// The first bytes of [`pattern`], as many as given.
     Pattern(usize),
     /// This text.
@@ -85,7 +88,7 @@ pub(crate) enum Expected {
 
 impl Expected {
     /// Length of the content in bytes.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         match self {
             Expected::Pattern(bytes) => *bytes,
             Expected::Text(text) => text.len(),
@@ -96,7 +99,7 @@ impl Expected {
 /// Background connections.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Crowd {
+pub enum Crowd {
     /// Idle connections.
     Idle(u32),
     /// Connections that request the file of 10 MiB and read 4 KiB of it twenty times per second.
@@ -106,7 +109,8 @@ pub(crate) enum Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn count(self) -> u32 {
+    /// Number of background connections.
+    pub fn count(self) -> u32 {
         match self {
             Crowd::Idle(count) | Crowd::SlowReaders(count) | Crowd::SlowSenders(count) => count,
         }
@@ -114,13 +118,13 @@ impl Crowd {
 }
 
 /// Returns the content of all files and uploads.
-pub(crate) fn pattern(bytes: usize) -> Vec<u8> {
+pub fn pattern(bytes: usize) -> Vec<u8> {
     b"Hello, World!".iter().copied().cycle().take(bytes).collect()
 }
 
 /// A time that the generator reports to its parent process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
+pub enum Mark {
     /// The measured time begins.
     Begin,
     /// The measured time is over. The connections stay open until the parent process has read
@@ -130,59 +134,75 @@ pub(crate) enum Mark {
 
 /// Result of one run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// Number of correct responses. Closed loop: completed within the measured time. Open loop: due
     /// within it.
-    pub(crate) answers: u64,
+    pub answers: u64,
     /// Amount of correct responses, with fractions. A long response that crosses the beginning or
     /// end of the measured time counts by the share of its content received within it. Otherwise
     /// the results of short runs would be multiples of the number of connections.
-    pub(crate) amount: f64,
+    pub amount: f64,
     /// Number of responses in the whole run, including those before the measured time.
-    pub(crate) answers_in_all: u64,
+    pub answers_in_all: u64,
     /// Open loop: number of requests that were due.
-    pub(crate) due: u64,
-    pub(crate) seconds: f64,
+    pub due: u64,
+    /// Length of the measured time.
+    pub seconds: f64,
     /// Share of the measured time in which the generator was busy. Near 1, the generator is the
     /// limit.
-    pub(crate) busy: f64,
+    pub busy: f64,
     /// Latencies in nanoseconds with their counts.
-    pub(crate) latencies: Vec<(u64, u64)>,
-    pub(crate) errors: Errors,
+    pub latencies: Vec<(u64, u64)>,
+    /// Errors of the whole run.
+    pub errors: Errors,
 }
 
 /// Counts of everything other than a correct response, over the whole run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Errors {
-    pub(crate) connect: u64,
-    pub(crate) reset: u64,
-    pub(crate) timeout: u64,
-    pub(crate) status: u64,
+pub struct Errors {
+    /// The connection was refused.
+    pub connect: u64,
+    /// The connection was closed or reset between responses.
+    pub reset: u64,
+    /// No response came in time.
+    pub timeout: u64,
+    /// The status was not 200.
+    pub status: u64,
     /// The connection ended before the response was complete.
-    pub(crate) short: u64,
-    pub(crate) framing: u64,
-    pub(crate) content: u64,
+    pub short: u64,
+    /// The framing of the response was wrong.
+    pub framing: u64,
+    /// The content was not the expected one.
+    pub content: u64,
     /// Open loop or stream: due in the measured time, but not received within one second after it.
     /// The latencies include these with their age at that time.
-    pub(crate) late: u64,
+    pub late: u64,
     /// Description of the first error.
-    pub(crate) first: String,
+    pub first: String,
 }
 
 /// Kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// The connection was refused.
     Connect,
+    /// The connection was closed or reset between responses.
     Reset,
+    /// No response came in time.
     Timeout,
+    /// The status was not 200.
     Status,
+    /// The connection ended before the response was complete.
     Short,
+    /// The framing of the response was wrong.
     Framing,
+    /// The content was not the expected one.
     Content,
 }
 
 impl Errors {
-    pub(crate) fn count(&mut self, kind: Kind, words: &str) {
+    /// Counts an error. The description of the first one is kept.
+    pub fn count(&mut self, kind: Kind, words: &str) {
         if self.first.is_empty() {
             self.first = words.to_owned();
         }
@@ -210,11 +230,13 @@ impl Errors {
         ]
     }
 
-    pub(crate) fn total(&self) -> u64 {
+    /// Returns the number of all errors.
+    pub fn total(&self) -> u64 {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    pub(crate) fn add(&mut self, other: &Errors) {
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: &Errors) {
         for (own, others) in [
             (&mut self.connect, other.connect),
             (&mut self.reset, other.reset),

@@ -10,7 +10,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use super::Fallible;
 
 /// Pins this process to the processors in `cpus`. An empty list leaves it unpinned.
-pub(crate) fn pin(cpus: &[usize]) -> Fallible<()> {
+pub fn pin(cpus: &[usize]) -> Fallible<()> {
     if cpus.is_empty() {
         return Ok(());
     }
@@ -22,19 +22,19 @@ pub(crate) fn pin(cpus: &[usize]) -> Fallible<()> {
 }
 
 /// Numbers of the processors that this process may use.
-pub(crate) fn processors() -> Vec<usize> {
+pub fn processors() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(None) else { return vec![0] };
     (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
 }
 
 /// Sleeps for `span`.
 #[expect(clippy::disallowed_methods, reason = "waits between two checks of another process")]
-pub(crate) fn rest(span: Duration) {
+pub fn rest(span: Duration) {
     std::thread::sleep(span);
 }
 
 /// Raises the soft limit of open descriptors to the hard limit.
-pub(crate) fn raise_descriptor_limit() {
+pub fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

@@ -13,47 +13,50 @@ use std::time::Duration;
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use whirligig::Server;
-use whirligig::Waker;
-use whirligig::config::{FileOptions, Model, TurnLines};
-use whirligig::inside::docroot::Docroot;
-use whirligig::inside::files::StaticFiles;
-use whirligig::inside::metrics;
-use whirligig::{Answer, BodySink, Context, Handler, Methods, Router, SinkStatus};
-use whirligig::{Body, BodySource, FillStatus, Request, Response, Status};
 
 use super::Fallible;
 use super::cpu;
 use super::load::{self, LISTEN_LINE_BYTES};
+use crate::config::{FileOptions, Model, TurnLines};
+use crate::docroot::Docroot;
+use crate::features::metrics;
+use crate::files::StaticFiles;
+use crate::handler::{Answer, BodySink, Context, Handler, Methods, Router, SinkStatus};
+use crate::http::{Body, BodySource, FillStatus, Request, Response, Status};
+use crate::jobs::inbox::Waker;
+use crate::server::Server;
 
 /// Response of `/hello`. As long as the file `hello`, so that a peer can take part.
-pub(crate) const HELLO: &str = "Hello, World!";
+pub const HELLO: &str = "Hello, World!";
 /// Steps of the computing handler: about 0.1 ms.
 const CPU_STEPS: u64 = 60_000;
 /// Time for which the blocking handler blocks.
 const BLOCK: Duration = Duration::from_millis(10);
 /// Interval between two lines of the stream.
-pub(crate) const FAN_OUT_EVERY: Duration = Duration::from_millis(50);
+pub const FAN_OUT_EVERY: Duration = Duration::from_millis(50);
 /// Number of lines kept for slow listeners. A listener that lags further is disconnected.
 const FAN_OUT_LINES_MAX: usize = 256;
 
 /// Start parameters of a server.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Role {
-    pub(crate) threads: bool,
-    pub(crate) root: PathBuf,
-    pub(crate) cpus: Vec<usize>,
+pub struct Role {
+    /// True for the threads model.
+    pub threads: bool,
+    /// Folder whose files are served.
+    pub root: PathBuf,
+    /// Processors of the server. Empty means all.
+    pub cpus: Vec<usize>,
     /// Microseconds of useless work before each response, to test that the benchmark detects it.
-    pub(crate) slow_us: u64,
+    pub slow_us: u64,
     /// Threads of the worker pool, if not the default.
-    pub(crate) job_threads: Option<usize>,
+    pub job_threads: Option<usize>,
     /// Makes the loop measure its time per activity, which costs time itself.
-    pub(crate) stopwatch: bool,
+    pub stopwatch: bool,
 }
 
 /// Serves until standard input ends. Prints the port first. Then prints, for each line of input,
 /// the processor time used so far in nanoseconds.
-pub(crate) fn serve(role: &Role) -> Fallible<()> {
+pub fn serve(role: &Role) -> Fallible<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     cpu::pin(&role.cpus)?;
     let model = if role.threads { Model::Threads } else { Model::Reactor };
@@ -108,7 +111,7 @@ fn control() {
 const GET: Methods = Methods(&["GET"]);
 
 /// Routes of both models in addition to files.
-pub(crate) fn routes() -> Router {
+pub fn routes() -> Router {
     let hub = Arc::new(Hub::default());
     let fan_out = move |_: &Request<'_>, cx: &mut Context<'_>| listen(&hub, cx);
     Router::new()
@@ -133,7 +136,7 @@ fn hello(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
 }
 
 /// Computes the same number each time.
-pub(crate) fn computed() -> u64 {
+pub fn computed() -> u64 {
     (0..black_box(CPU_STEPS))
         .fold(1_u64, |sum, step| black_box(sum.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step)))
 }

@@ -17,7 +17,7 @@ const RESAMPLES: usize = 4_000;
 
 /// Random numbers, equal for equal seeds (SplitMix64).
 #[derive(Clone, Debug)]
-pub(crate) struct Lots(pub(crate) u64);
+pub struct Lots(pub u64);
 
 impl Lots {
     fn next(&mut self) -> u64 {
@@ -28,11 +28,12 @@ impl Lots {
     }
 
     /// Returns a number below `limit`.
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
 
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+    /// Shuffles items into a random order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = self.below(last + 1);
             items.swap(last, other);
@@ -41,7 +42,7 @@ impl Lots {
 }
 
 /// Returns the median, or the mean of the two middle figures. Returns 0 for no figures.
-pub(crate) fn median(figures: &[f64]) -> f64 {
+pub fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -53,23 +54,26 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
 }
 
 /// Returns `first` over `other`, also if one of them is 0.
-pub(crate) fn over(first: f64, other: f64) -> f64 {
+pub fn over(first: f64, other: f64) -> f64 {
     let least = f64::MIN_POSITIVE;
     (first.max(least) / other.max(least)).clamp(1.0 / RATIO_MAX, RATIO_MAX)
 }
 
 /// A median with its interval. [`coverage`] is the confidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Estimate {
-    pub(crate) value: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
+pub struct Estimate {
+    /// Median.
+    pub value: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
 }
 
 /// Estimates the median of `figures` with its percentile bootstrap interval, widened to the exact
 /// bounds. With few figures, the bootstrap contains the true median less often than its level (7
 /// figures: 87.5 % at a level of 95 %).
-pub(crate) fn estimate(figures: &[f64], lots: &mut Lots) -> Estimate {
+pub fn estimate(figures: &[f64], lots: &mut Lots) -> Estimate {
     if figures.is_empty() {
         return Estimate::default();
     }
@@ -103,13 +107,13 @@ fn held_between(count: usize, rank: usize) -> f64 {
 
 /// Returns the least probability that the interval of so many paired rounds contains the true
 /// median, for every distribution.
-pub(crate) fn coverage(rounds: usize) -> f64 {
+pub fn coverage(rounds: usize) -> f64 {
     if rounds == 0 { 0.0 } else { held_between(rounds, bound_rank(rounds)) }
 }
 
 /// Estimates the median of `figures` over that of `others`, with its percentile bootstrap interval.
 /// Samples both separately, because nothing pairs them.
-pub(crate) fn estimate_unpaired(figures: &[f64], others: &[f64], lots: &mut Lots) -> Estimate {
+pub fn estimate_unpaired(figures: &[f64], others: &[f64], lots: &mut Lots) -> Estimate {
     if figures.is_empty() || others.is_empty() {
         return Estimate::default();
     }
@@ -132,9 +136,12 @@ fn interval(value: f64, mut drawn: Vec<f64>) -> Estimate {
 /// Verdict of a comparison, about the first of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Verdict {
+pub enum Verdict {
+    /// The first server was faster.
     Faster,
+    /// The first server was slower.
     Slower,
+    /// The difference, if any, is within the noise or the interval.
     NoDifference,
 }
 
@@ -151,7 +158,7 @@ impl std::fmt::Display for Verdict {
 /// Judges a ratio that is above 1 if the first server is better. `noise` is the ratio of a server
 /// to itself, minus 1. There is a difference only if the interval lies on one side of 1 and the
 /// ratio exceeds the noise.
-pub(crate) fn judge(ratio: Estimate, noise: f64) -> Verdict {
+pub fn judge(ratio: Estimate, noise: f64) -> Verdict {
     let band = 1.0 + noise.max(0.0);
     if ratio.low > 1.0 && ratio.value > band {
         Verdict::Faster
@@ -163,7 +170,7 @@ pub(crate) fn judge(ratio: Estimate, noise: f64) -> Verdict {
 }
 
 /// Returns the noise: the distance between 1 and the far end of the interval.
-pub(crate) fn noise_of(ratio: Estimate) -> f64 {
+pub fn noise_of(ratio: Estimate) -> f64 {
     let factor = |ratio: f64| ratio.max(1.0 / ratio.max(1.0 / RATIO_MAX)).min(RATIO_MAX);
     factor(ratio.low).max(factor(ratio.high)) - 1.0
 }

@@ -8,7 +8,7 @@
 //!
 //! The generator must not know which model it measures. It reports how busy it was.
 
-pub(crate) mod answer;
+pub mod answer;
 mod client;
 mod job;
 
@@ -21,9 +21,9 @@ use rustix::time::{ClockId, clock_gettime};
 use super::Fallible;
 use super::histogram::Histogram;
 use answer::{Fault, Wanted};
-pub(crate) use client::{Backdrop, LISTEN_LINE_BYTES};
-use client::{Client, Progress};
-pub(crate) use job::*;
+pub(crate) use client::LISTEN_LINE_BYTES;
+use client::{Backdrop, Client, Progress};
+pub use job::*;
 
 /// Interval in which slow clients move and overdue responses are detected.
 const TICK_NS: u64 = 50_000_000;
@@ -42,13 +42,13 @@ const LONG_BYTES_MIN: usize = 64 * 1024;
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
 /// Reads the kernel's monotonic clock, which is the same in all processes.
-pub(crate) fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// Creates an empty histogram of latencies in nanoseconds with three significant digits.
-pub(crate) fn histogram() -> Histogram {
+pub fn histogram() -> Histogram {
     Histogram::new(LATENCY_NS_MAX)
 }
 
@@ -59,7 +59,7 @@ struct Batch {
 }
 
 /// Runs a job to its end. Calls `at` when the measured time begins and when it ends.
-pub(crate) fn generate(job: &Job, at: &mut dyn FnMut(Mark) -> io::Result<()>) -> Fallible<Outcome> {
+pub fn generate(job: &Job, at: &mut dyn FnMut(Mark) -> io::Result<()>) -> Fallible<Outcome> {
     let mut run = Run::new(job)?;
     run.set_up()?;
     let start = now_ns();

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::Fallible;
 use super::load::{Ask, Crowd, Expected, Habit, pattern};
-use super::results::grouped;
 use super::server::{FAN_OUT_EVERY, HELLO, computed};
+use super::words::grouped;
 
 /// Number of files in the scenario with varying requests.
 const VARIED_FILES: usize = 64;
@@ -18,7 +18,7 @@ const MIB: usize = 1024 * KIB;
 
 /// Rate of requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Pace {
+pub enum Pace {
     /// Closed loop: each response is followed by the next request.
     Closed,
     /// Open loop: this share of the responses per second of the slower model in `hello`, closed
@@ -30,32 +30,42 @@ pub(crate) enum Pace {
 
 /// Mode from which on a scenario is part of a run.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub(crate) enum Depth {
+pub enum Depth {
+    /// Part of every run.
     Quick,
+    /// Part of runs without `--quick`.
     Usual,
+    /// Only part of runs with `--full`.
     Full,
 }
 
 /// One scenario, which is one line of the report.
 #[derive(Clone, Debug)]
-pub(crate) struct Scenario {
-    pub(crate) name: String,
+pub struct Scenario {
+    /// Short name, for `--filter`.
+    pub name: String,
     /// Description in plain words.
-    pub(crate) title: String,
-    pub(crate) pace: Pace,
-    pub(crate) connections: u32,
-    pub(crate) habit: Habit,
-    pub(crate) asks: Vec<Ask>,
-    pub(crate) crowd: Option<Crowd>,
-    pub(crate) depth: Depth,
+    pub title: String,
+    /// Rate of requests.
+    pub pace: Pace,
+    /// Number of connections that send requests.
+    pub connections: u32,
+    /// Use of each connection between responses.
+    pub habit: Habit,
+    /// Requests, sent in rotation.
+    pub asks: Vec<Ask>,
+    /// Background connections.
+    pub crowd: Option<Crowd>,
+    /// Mode from which on the scenario is part of a run.
+    pub depth: Depth,
     /// True if plain files are sufficient, so that a peer can take part.
-    pub(crate) files_only: bool,
+    pub files_only: bool,
     /// True for scenarios in the curves over the number of connections.
-    pub(crate) on_ladder: bool,
+    pub on_ladder: bool,
     /// True if every run counts the system calls.
-    pub(crate) is_counted: bool,
+    pub is_counted: bool,
     /// Threads of the reactor's worker pool, if not the default.
-    pub(crate) job_threads: Option<usize>,
+    pub job_threads: Option<usize>,
 }
 
 impl Scenario {
@@ -109,13 +119,13 @@ impl Scenario {
     }
 
     /// Returns whether its main figure is a latency at a fixed rate instead of a rate.
-    pub(crate) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.pace != Pace::Closed
     }
 }
 
 /// Returns all scenarios in the order of the report.
-pub(crate) fn all() -> Vec<Scenario> {
+pub fn all() -> Vec<Scenario> {
     let hello = || vec![get("/hello", Expected::Text(HELLO.to_owned()))];
     let mut all = vec![
         Scenario::new("hello", "a 13-byte response, 64 connections", 64, hello()).files().rung().counted(),
@@ -157,7 +167,7 @@ pub(crate) fn all() -> Vec<Scenario> {
 }
 
 /// Returns the scenario with this name.
-pub(crate) fn named(name: &str) -> Option<Scenario> {
+pub fn named(name: &str) -> Option<Scenario> {
     all().into_iter().find(|scenario| scenario.name == name)
 }
 
@@ -281,7 +291,7 @@ fn size(bytes: usize) -> String {
 }
 
 /// Writes all files that scenarios request.
-pub(crate) fn write_docroot(root: &Path) -> Fallible<()> {
+pub fn write_docroot(root: &Path) -> Fallible<()> {
     fs::write(root.join("hello"), HELLO)?;
     for (name, bytes) in [("1k", KIB), ("100k", 100 * KIB), ("10m", 10 * MIB)] {
         fs::write(root.join(name), pattern(bytes))?;

@@ -9,7 +9,7 @@ const BUCKETS_EACH: u64 = 1_024;
 
 /// Counts of values up to a limit.
 #[derive(Clone, Debug)]
-pub(crate) struct Histogram {
+pub struct Histogram {
     value_max: u64,
     counts: Vec<u64>,
     total: u64,
@@ -17,31 +17,31 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     /// Creates an empty histogram. Values above `value_max` count as `value_max`.
-    pub(crate) fn new(value_max: u64) -> Histogram {
+    pub fn new(value_max: u64) -> Histogram {
         Histogram { value_max, counts: vec![0; bucket(value_max) + 1], total: 0 }
     }
 
     /// Counts a value.
-    pub(crate) fn record(&mut self, value: u64) {
+    pub fn record(&mut self, value: u64) {
         self.record_many(value, 1);
     }
 
     /// Counts a value `count` times.
-    pub(crate) fn record_many(&mut self, value: u64, count: u64) {
+    pub fn record_many(&mut self, value: u64, count: u64) {
         self.counts[bucket(value.min(self.value_max))] += count;
         self.total += count;
     }
 
     /// Returns the largest value of each bucket that has a count, with that count, smallest value
     /// first.
-    pub(crate) fn recorded(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub fn recorded(&self) -> impl Iterator<Item = (u64, u64)> {
         let counted = self.counts.iter().copied().enumerate().filter(|(_, count)| *count > 0);
         counted.map(|(bucket, count)| (last_of(bucket), count))
     }
 
     /// Returns the value that this share of all values does not exceed. The share 0 is the smallest
     /// value. Returns 0 if nothing was counted.
-    pub(crate) fn quantile(&self, share: f64) -> u64 {
+    pub fn quantile(&self, share: f64) -> u64 {
         let wanted = ((share * self.total as f64).ceil() as u64).clamp(1, self.total.max(1));
         let mut sum = 0;
         for (bucket, count) in self.counts.iter().enumerate() {

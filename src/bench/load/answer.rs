@@ -14,19 +14,20 @@ const CHUNK_LINE_BYTES_MAX: usize = 1024;
 
 /// The expected response.
 #[derive(Debug)]
-pub(crate) struct Wanted {
-    pub(crate) bytes: usize,
+pub struct Wanted {
+    /// Length of the content.
+    pub bytes: usize,
     /// Expected content, compared byte by byte. `None` for long content, which `check` compares
     /// before the timing begins; then only its length is checked.
-    pub(crate) content: Option<Vec<u8>>,
+    pub content: Option<Vec<u8>>,
 }
 
 /// Kind of an error with its description.
-pub(crate) type Fault = (Kind, String);
+pub type Fault = (Kind, String);
 
 /// A response that is being received.
 #[derive(Debug, Default)]
-pub(crate) struct Answer {
+pub struct Answer {
     part: Part,
     head: Vec<u8>,
     /// Content bytes received so far.
@@ -59,7 +60,7 @@ enum Part {
 
 /// Outcome of parsing a piece of input.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Took {
+pub enum Took {
     /// Used all input. The response is incomplete.
     All,
     /// The response is complete after this many bytes of the input.
@@ -74,7 +75,7 @@ impl Answer {
     }
 
     /// Parses input up to the end of this response. Passes content pieces to `content`.
-    pub(crate) fn take(
+    pub fn take(
         &mut self,
         input: &[u8],
         wanted: Option<&Wanted>,

@@ -14,7 +14,7 @@ const ASKS_MAX: usize = 50;
 ///
 /// The first and the last request are sent twice. All requests use one connection, unless the
 /// server `closes` it after each response.
-pub(crate) fn check(port: u16, asks: &[Ask], closes: bool) -> Fallible<()> {
+pub fn check(port: u16, asks: &[Ask], closes: bool) -> Fallible<()> {
     let mut stream = None;
     for ask in asks.iter().take(ASKS_MAX).chain(asks.first()).chain(asks.last()) {
         let open = match stream.take() {

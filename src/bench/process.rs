@@ -26,7 +26,7 @@ const GENERATE: &str = "versus-generate";
 const PEER: &str = "versus-peer";
 
 /// Runs the role of a child process if the command line selects one.
-pub(crate) fn play_part() -> Option<Fallible<()>> {
+pub fn play_part() -> Option<Fallible<()>> {
     let mut arguments = env::args().skip(1);
     let part = arguments.next()?;
     let json = arguments.next().unwrap_or_default();
@@ -77,9 +77,11 @@ fn become_peer(json: &str) -> Fallible<()> {
 
 /// A peer from the command line: `name=command`.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
-    pub(crate) name: String,
-    pub(crate) command: String,
+pub struct Peer {
+    /// Name in the report.
+    pub name: String,
+    /// Command line with the placeholders.
+    pub command: String,
 }
 
 impl std::str::FromStr for Peer {
@@ -96,9 +98,11 @@ impl std::str::FromStr for Peer {
 }
 
 /// A running server. Dropping it ends the server.
-pub(crate) struct Side {
-    pub(crate) name: String,
-    pub(crate) port: u16,
+pub struct Side {
+    /// Name in the report.
+    pub name: String,
+    /// Port on the loopback address.
+    pub port: u16,
     child: Child,
     /// Pipes to our own server, which reports its exact processor time. `None` for a peer.
     control: Option<(ChildStdin, BufReader<ChildStdout>)>,
@@ -106,7 +110,7 @@ pub(crate) struct Side {
 
 impl Side {
     /// Starts one of our models.
-    pub(crate) fn start(name: &str, role: &Role) -> Fallible<Side> {
+    pub fn start(name: &str, role: &Role) -> Fallible<Side> {
         let mut command = Command::new(env::current_exe()?);
         command.arg(SERVE).arg(serde_json::to_string(role)?);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -120,7 +124,7 @@ impl Side {
     }
 
     /// Starts another server.
-    pub(crate) fn start_peer(peer: &Peer, tmp: &Path, root: &Path, cpus: &[usize]) -> Fallible<Side> {
+    pub fn start_peer(peer: &Peer, tmp: &Path, root: &Path, cpus: &[usize]) -> Fallible<Side> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let filled = peer
             .command
@@ -144,12 +148,13 @@ impl Side {
         Ok(side)
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Returns the process id of the first process.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Returns whether the server is one of our two models.
-    pub(crate) fn is_ours(&self) -> bool {
+    pub fn is_ours(&self) -> bool {
         self.control.is_some()
     }
 
@@ -161,7 +166,7 @@ impl Side {
     }
 
     /// Returns the processor time used so far and the number of threads.
-    pub(crate) fn usage(&mut self) -> Fallible<Usage> {
+    pub fn usage(&mut self) -> Fallible<Usage> {
         let mut usage = Usage::default();
         for pid in tree(self.pid()) {
             usage.add_process(pid);
@@ -176,12 +181,12 @@ impl Side {
     }
 
     /// Returns the resident memory.
-    pub(crate) fn resident_bytes(&self) -> u64 {
+    pub fn resident_bytes(&self) -> u64 {
         tree(self.pid()).into_iter().map(resident_bytes).sum()
     }
 
     /// Returns the process ids of the server and all its descendants.
-    pub(crate) fn pids(&self) -> Vec<u32> {
+    pub fn pids(&self) -> Vec<u32> {
         tree(self.pid())
     }
 }
@@ -206,12 +211,15 @@ impl Drop for Side {
 
 /// Processor time and threads of a server.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Usage {
-    pub(crate) cpu_ns: u64,
+pub struct Usage {
+    /// Processor time in nanoseconds.
+    pub cpu_ns: u64,
     /// In steps of 10 ms, like `system_ns`.
-    pub(crate) user_ns: u64,
-    pub(crate) system_ns: u64,
-    pub(crate) threads: u64,
+    pub user_ns: u64,
+    /// Processor time in the kernel.
+    pub system_ns: u64,
+    /// Number of threads.
+    pub threads: u64,
 }
 
 impl Usage {
@@ -249,7 +257,7 @@ fn resident_bytes(pid: u32) -> u64 {
 }
 
 /// Runs a job in a separate process. Calls `at` with each mark.
-pub(crate) fn run_generator(job: &Job, at: &mut dyn FnMut(Mark) -> Fallible<()>) -> Fallible<Outcome> {
+pub fn run_generator(job: &Job, at: &mut dyn FnMut(Mark) -> Fallible<()>) -> Fallible<Outcome> {
     let mut child = Command::new(env::current_exe()?)
         .arg(GENERATE)
         .stdin(Stdio::piped())

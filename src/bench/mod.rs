@@ -1,0 +1,22 @@
+//! Comparison of the two models: servers in processes of their own, a load generator, and verdicts.
+//!
+//! - `scenario` defines the requests, and `server` the handlers that respond to them.
+//! - `process` starts servers and generators and reads their usage; `cpu` pins them.
+//! - `check` verifies the responses, and `load` generates the load. `histogram` counts latencies.
+//! - `stats` decides which model was faster, and `words` formats figures.
+//!
+//! `cargo bench --bench versus` makes its report from these parts, and `whirligig race` its race.
+//! This folder must not know flags, and no server may know this folder.
+
+pub mod check;
+pub mod cpu;
+pub mod histogram;
+pub mod load;
+pub mod process;
+pub mod scenario;
+pub mod server;
+pub mod stats;
+pub mod words;
+
+/// Result of a benchmark step. The error text is printed and ends the benchmark.
+pub type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
