@@ -38,12 +38,15 @@ pub(crate) mod sut;
 pub(crate) mod table;
 
 pub(crate) use whirligig::inside::bench::{
-    Fallible, check, cpu, histogram, load, process, scenario, server, stats, words,
+    Fallible, check, cpu, histogram, load, process, program, round, scenario, server, stats, words,
 };
 
 fn main() -> ExitCode {
-    let ended = process::play_part().unwrap_or_else(|| run::run(&options::Options::parse()));
-    match ended {
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    if let Some(ended) = process::play_part(words) {
+        return ended;
+    }
+    match run::run(&options::Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "versus: {error}");

@@ -15,6 +15,7 @@ use super::Fallible;
 use super::check::check;
 use super::load::{self, Arrival, Job};
 use super::process::{self, Peer, Side};
+use super::program::Program;
 use super::results::{Activities, Compared, Loop, Noise, NoiseCheck, Ratio, SideResult};
 use super::scenario::{self, Pace, Scenario};
 use super::server::{FAN_OUT_EVERY, Role};
@@ -72,6 +73,7 @@ pub(crate) struct Bench {
     capacity: Option<f64>,
     progress: ProgressBar,
     stop: Arc<AtomicBool>,
+    program: Arc<Program>,
     began_ns: u64,
     /// Number of remaining comparisons, including the current one.
     left: u32,
@@ -125,6 +127,7 @@ impl Bench {
             capacity: None,
             progress,
             stop,
+            program: Arc::new(Program::new(&[])?),
             began_ns: load::now_ns(),
             left: 0,
         })
@@ -161,8 +164,11 @@ impl Bench {
     ) -> Fallible<Side> {
         let cpus = self.plan.server_cpus.clone();
         match &party.kind {
-            Kind::Peer(peer) => Side::start_peer(peer, self.folder.path(), &self.docroot(), &cpus),
+            Kind::Peer(peer) => {
+                Side::start_peer(&self.program, peer, self.folder.path(), &self.docroot(), &cpus)
+            }
             Kind::Model { threads } => Side::start(
+                &self.program,
                 &party.name,
                 &Role {
                     threads: *threads,
@@ -294,7 +300,7 @@ impl Bench {
         if party.name == MODELS[0] {
             let timed = self.start(party, scenario.job_threads, 0, true)?;
             let (mut before, mut after) = (None, None);
-            process::run_generator(&watched(timed.port), &mut |mark| {
+            process::run_generator(&self.program, &watched(timed.port), &mut |mark| {
                 let seen = activities(&timed);
                 match mark {
                     load::Mark::Begin => before = seen,

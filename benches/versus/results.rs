@@ -10,14 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Errors;
 use super::machine::Machine;
+use super::round::BUSY_MAX;
+pub(crate) use super::round::Round;
 use super::stats::{Estimate, Verdict, coverage, median};
 use super::words::{grouped, ratio_words, time};
 
 /// Name and version of the JSON schema.
 pub(crate) const SCHEMA: &str = "whirligig-versus/1";
-/// Busy share of the generator above which the generator counts as the limit.
-pub(crate) const BUSY_MAX: f64 = 0.9;
-
 /// Explanation printed with figures that the generator limited.
 pub(crate) const GENERATOR_BOUND: &str = "the generator was busy for more than 90 % of the time and limited the rate; the ratio is then too close to 1";
 
@@ -153,26 +152,6 @@ pub(crate) struct Turns {
     pub(crate) working: f64,
     /// Seconds between the first and the last reading of the counters.
     pub(crate) wall: f64,
-}
-
-/// One run.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Round {
-    /// Position of the run within its round, from 1.
-    pub(crate) place: usize,
-    pub(crate) rate: f64,
-    pub(crate) p50_us: f64,
-    pub(crate) p99_us: f64,
-    pub(crate) p999_us: f64,
-    pub(crate) cpu_us_each: f64,
-    /// Processor time in user mode, in steps of 10 ms. Only sums over many rounds are meaningful.
-    pub(crate) user_ms: f64,
-    pub(crate) system_ms: f64,
-    /// Busy share of the generator.
-    pub(crate) busy: f64,
-    pub(crate) threads: u64,
-    pub(crate) resident_bytes: u64,
-    pub(crate) errors: u64,
 }
 
 impl SideResult {

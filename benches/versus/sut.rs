@@ -8,8 +8,9 @@ use super::Fallible;
 use super::counts::{self, Counts, Watcher};
 use super::histogram::Histogram;
 use super::load::{self, Job, Mark, Outcome};
-use super::process::{self, Side, Usage};
-use super::results::{Activities, Round, SideResult, Turns};
+use super::process::{self, Side};
+use super::results::{Activities, SideResult, Turns};
+use super::round;
 
 /// Quantiles in the results: the common ones, and enough between them for a curve.
 const QUANTILES: [f64; 13] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1.0];
@@ -33,40 +34,12 @@ impl Sut {
 
     /// Makes one run. `place` is its position within the round, from 1.
     pub(crate) fn run(&mut self, job: &Job, place: usize) -> Fallible<()> {
-        let (mut before, mut after, mut resident) = (Usage::default(), Usage::default(), 0);
-        let side = &mut self.side;
-        let outcome = process::run_generator(job, &mut |mark| {
-            match mark {
-                Mark::Begin => before = side.usage()?,
-                Mark::End => {
-                    after = side.usage()?;
-                    resident = side.resident_bytes();
-                }
-            }
-            Ok(())
-        })?;
-        let mut own = load::histogram();
-        for (value, count) in &outcome.latencies {
-            own.record_many(*value, *count);
-            self.latencies.record_many(*value, *count);
+        let ran = round::run(&mut self.side, job, place)?;
+        for (value, count) in ran.latencies.recorded() {
+            self.latencies.record_many(value, count);
         }
-        self.result.errors.add(&outcome.errors);
-        let us = |quantile| own.quantile(quantile) as f64 / 1e3;
-        let spent = |of: fn(&Usage) -> u64| (of(&after).saturating_sub(of(&before))) as f64;
-        self.result.rounds.push(Round {
-            place,
-            rate: outcome.amount / outcome.seconds,
-            p50_us: us(0.5),
-            p99_us: us(0.99),
-            p999_us: us(0.999),
-            cpu_us_each: spent(|usage| usage.cpu_ns) / 1e3 / outcome.amount.max(1.0),
-            user_ms: spent(|usage| usage.user_ns) / 1e6,
-            system_ms: spent(|usage| usage.system_ns) / 1e6,
-            busy: outcome.busy,
-            threads: after.threads,
-            resident_bytes: resident,
-            errors: outcome.errors.total(),
-        });
+        self.result.errors.add(&ran.errors);
+        self.result.rounds.push(ran.round);
         Ok(())
     }
 
@@ -76,7 +49,7 @@ impl Sut {
         let each = |count: f64, outcome: &Outcome| count / outcome.answers_in_all.max(1) as f64;
         let mut known = Counts::default();
         if let Some(watcher) = Watcher::attach(&self.side.pids()) {
-            let outcome = process::run_generator(job, &mut |_| Ok(()))?;
+            let outcome = process::run_generator(&self.side.program(), job, &mut |_| Ok(()))?;
             known = watcher.finish();
             self.result.syscalls_each = known.calls.map(|calls| each(calls, &outcome));
             self.result.switches_each = known.switches.map(|switches| each(switches, &outcome));
@@ -85,7 +58,7 @@ impl Sut {
             let pids = self.side.pids();
             let before = counts::switches(&pids);
             let mut after = before;
-            let outcome = process::run_generator(job, &mut |mark| {
+            let outcome = process::run_generator(&self.side.program(), job, &mut |mark| {
                 if mark == Mark::End {
                     after = counts::switches(&pids);
                 }

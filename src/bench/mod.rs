@@ -1,8 +1,10 @@
 //! Comparison of the two models: servers in processes of their own, a load generator, and verdicts.
 //!
 //! - `scenario` defines the requests, and `server` the handlers that respond to them.
-//! - `process` starts servers and generators and reads their usage; `cpu` pins them.
+//! - `program` is this executable, which `process` starts again as servers and generators, reading
+//!   their usage; `cpu` pins them.
 //! - `check` verifies the responses, and `load` generates the load. `histogram` counts latencies.
+//! - `round` runs one job against one server.
 //! - `stats` decides which model was faster, and `words` formats figures.
 //!
 //! `cargo bench --bench versus` makes its report from these parts, and `whirligig race` its race.
@@ -13,6 +15,8 @@ pub mod cpu;
 pub mod histogram;
 pub mod load;
 pub mod process;
+pub mod program;
+pub mod round;
 pub mod scenario;
 pub mod server;
 pub mod stats;

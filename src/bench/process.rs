@@ -8,9 +8,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fs};
+use std::{fs, io};
 
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
@@ -18,34 +19,46 @@ use serde::{Deserialize, Serialize};
 use super::Fallible;
 use super::cpu::{self, rest};
 use super::load::{self, Job, Mark, Outcome};
+use super::program::Program;
 use super::server::{self, Role};
 
-/// First argument of a child process. Selects its role.
-const SERVE: &str = "versus-serve";
-const GENERATE: &str = "versus-generate";
-const PEER: &str = "versus-peer";
+/// Word of a child process that selects its part.
+const SERVE: &str = "bench-serve";
+const GENERATE: &str = "bench-generate";
+const PEER: &str = "bench-peer";
 
-/// Runs the role of a child process if the command line selects one.
-pub fn play_part() -> Option<Fallible<()>> {
-    let mut arguments = env::args().skip(1);
-    let part = arguments.next()?;
-    let json = arguments.next().unwrap_or_default();
-    match part.as_str() {
-        SERVE => Some(serde_json::from_str(&json).map_err(Into::into).and_then(|role| server::serve(&role))),
-        GENERATE => Some(generate()),
-        PEER => Some(become_peer(&json)),
-        _ => None,
-    }
+/// Plays the part of a child process if the words of the command line select one. Prints its error:
+/// a server on standard output, where its parent expects a port, the others on standard error.
+pub fn play_part(mut words: impl Iterator<Item = String>) -> Option<ExitCode> {
+    let part = words.next()?;
+    let json = words.next().unwrap_or_default();
+    let (ended, mut told): (Fallible<()>, Box<dyn Write>) = match part.as_str() {
+        SERVE => {
+            let role = serde_json::from_str(&json).map_err(Into::into);
+            (role.and_then(|role| server::serve(&role)), Box::new(io::stdout()))
+        }
+        GENERATE => (generate(), Box::new(io::stderr())),
+        PEER => (become_peer(&json), Box::new(io::stderr())),
+        _ => return None,
+    };
+    Some(match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The parent may be gone.
+            let _ = writeln!(told, "{error}");
+            ExitCode::FAILURE
+        }
+    })
 }
 
 /// Runs the load generator: reads a job from standard input, and writes marks and an outcome.
 fn generate() -> Fallible<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let mut input = std::io::stdin().lock().lines();
+    let mut input = io::stdin().lock().lines();
     let job: Job = serde_json::from_str(&input.next().ok_or("no job")??)?;
     cpu::pin(&job.cpus)?;
     cpu::raise_descriptor_limit();
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let outcome = load::generate(&job, &mut |mark| {
         match mark {
             Mark::Begin => writeln!(out, "begin")?,
@@ -106,25 +119,31 @@ pub struct Side {
     child: Child,
     /// Pipes to our own server, which reports its exact processor time. `None` for a peer.
     control: Option<(ChildStdin, BufReader<ChildStdout>)>,
+    program: Arc<Program>,
 }
 
 impl Side {
     /// Starts one of our models.
-    pub fn start(name: &str, role: &Role) -> Fallible<Side> {
-        let mut command = Command::new(env::current_exe()?);
-        command.arg(SERVE).arg(serde_json::to_string(role)?);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err("no pipe".into()) };
-        let mut side =
-            Side { name: name.to_owned(), port: 0, child, control: Some((stdin, BufReader::new(stdout))) };
-        let line = side.line()?;
-        side.port = line.parse().map_err(|_| format!("{name} did not start: {line:?}"))?;
+    pub fn start(program: &Arc<Program>, name: &str, role: &Role) -> Fallible<Side> {
+        let mut command = program.command(SERVE);
+        command.arg(serde_json::to_string(role)?).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| program.not_started(&error))?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let control = pipes.map(|(stdin, stdout)| (stdin, BufReader::new(stdout)));
+        let mut side = Side { name: name.to_owned(), port: 0, child, control, program: Arc::clone(program) };
+        let line = side.line()?.unwrap_or_else(|| "its process ended".to_owned());
+        side.port = line.parse().map_err(|_| format!("the server of {name} did not start: {line}"))?;
         Ok(side)
     }
 
     /// Starts another server.
-    pub fn start_peer(peer: &Peer, tmp: &Path, root: &Path, cpus: &[usize]) -> Fallible<Side> {
+    pub fn start_peer(
+        program: &Arc<Program>,
+        peer: &Peer,
+        tmp: &Path,
+        root: &Path,
+        cpus: &[usize],
+    ) -> Fallible<Side> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let filled = peer
             .command
@@ -132,9 +151,10 @@ impl Side {
             .replace("{docroot}", &root.to_string_lossy())
             .replace("{tmp}", &tmp.to_string_lossy());
         let role = PeerRole { command: filled, cpus: cpus.to_vec() };
-        let mut command = Command::new(env::current_exe()?);
-        command.arg(PEER).arg(serde_json::to_string(&role)?).stdin(Stdio::null()).stdout(Stdio::null());
-        let mut side = Side { name: peer.name.clone(), port, child: command.spawn()?, control: None };
+        let mut command = program.command(PEER);
+        command.arg(serde_json::to_string(&role)?).stdin(Stdio::null()).stdout(Stdio::null());
+        let (name, child, program) = (peer.name.clone(), command.spawn()?, Arc::clone(program));
+        let mut side = Side { name, port, child, control: None, program };
         let give_up = load::now_ns() + 10_000_000_000;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if let Some(status) = side.child.try_wait()? {
@@ -153,19 +173,22 @@ impl Side {
         self.child.id()
     }
 
+    /// Returns the program that started the server.
+    pub fn program(&self) -> Arc<Program> {
+        Arc::clone(&self.program)
+    }
+
     /// Returns whether the server is one of our two models.
     pub fn is_ours(&self) -> bool {
         self.control.is_some()
     }
 
-    fn line(&mut self) -> Fallible<String> {
+    fn line(&mut self) -> Fallible<Option<String>> {
         let (_, out) = self.control.as_mut().ok_or("no pipe")?;
-        let mut line = String::new();
-        out.read_line(&mut line)?;
-        Ok(line.trim().to_owned())
+        self.program.line(out)
     }
 
-    /// Returns the processor time used so far and the number of threads.
+    /// Returns the processor time and the context switches so far, and the number of threads.
     pub fn usage(&mut self) -> Fallible<Usage> {
         let mut usage = Usage::default();
         for pid in tree(self.pid()) {
@@ -173,7 +196,14 @@ impl Side {
         }
         if let Some((input, _)) = &mut self.control {
             writeln!(input, "usage")?;
-            usage.cpu_ns = self.line()?.parse().map_err(|_| format!("{} has ended", self.name))?;
+            let line = self.line()?.unwrap_or_default();
+            let figures = line
+                .split_once(' ')
+                .and_then(|(cpu_ns, switches)| Some((cpu_ns.parse().ok()?, switches.parse().ok()?)));
+            let Some((cpu_ns, switches)) = figures else {
+                return Err(format!("the server of {} has ended", self.name).into());
+            };
+            (usage.cpu_ns, usage.switches) = (cpu_ns, Some(switches));
             // The thread that reports the usage is not part of the server.
             usage.threads = usage.threads.saturating_sub(1);
         }
@@ -220,6 +250,8 @@ pub struct Usage {
     pub system_ns: u64,
     /// Number of threads.
     pub threads: u64,
+    /// Context switches of all threads, including those that have ended. `None` for a peer.
+    pub switches: Option<u64>,
 }
 
 impl Usage {
@@ -257,14 +289,15 @@ fn resident_bytes(pid: u32) -> u64 {
 }
 
 /// Runs a job in a separate process. Calls `at` with each mark.
-pub fn run_generator(job: &Job, at: &mut dyn FnMut(Mark) -> Fallible<()>) -> Fallible<Outcome> {
-    let mut child = Command::new(env::current_exe()?)
-        .arg(GENERATE)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let result = converse(&mut child, job, at);
+pub fn run_generator(
+    program: &Program,
+    job: &Job,
+    at: &mut dyn FnMut(Mark) -> Fallible<()>,
+) -> Fallible<Outcome> {
+    let mut command = program.command(GENERATE);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| program.not_started(&error))?;
+    let result = converse(program, &mut child, job, at);
     if result.is_err() {
         let _ = child.kill();
     }
@@ -275,16 +308,21 @@ pub fn run_generator(job: &Job, at: &mut dyn FnMut(Mark) -> Fallible<()>) -> Fal
     child.wait()?;
     result.map_err(|error| match words.trim() {
         "" => error,
-        words => words.trim_start_matches("versus: ").to_owned().into(),
+        words => words.to_owned().into(),
     })
 }
 
-fn converse(child: &mut Child, job: &Job, at: &mut dyn FnMut(Mark) -> Fallible<()>) -> Fallible<Outcome> {
+fn converse(
+    program: &Program,
+    child: &mut Child,
+    job: &Job,
+    at: &mut dyn FnMut(Mark) -> Fallible<()>,
+) -> Fallible<Outcome> {
     let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.take());
     let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err("no pipe".into()) };
+    let mut out = BufReader::new(stdout);
     writeln!(stdin, "{}", serde_json::to_string(job)?)?;
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
+    while let Some(line) = program.line(&mut out)? {
         match line.as_str() {
             "begin" => at(Mark::Begin)?,
             "end" => {

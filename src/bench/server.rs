@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -55,7 +56,7 @@ pub struct Role {
 }
 
 /// Serves until standard input ends. Prints the port first. Then prints, for each line of input,
-/// the processor time used so far in nanoseconds.
+/// the processor time used so far in nanoseconds and the number of context switches.
 pub fn serve(role: &Role) -> Fallible<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     cpu::pin(&role.cpus)?;
@@ -96,14 +97,16 @@ fn slowed(routes: Router, slow: Duration) -> impl Handler {
     }
 }
 
-/// Reports the processor time on request of the parent process, and exits when its pipe closes.
+/// Reports the usage on request of the parent process, and exits when its pipe closes.
 fn control() {
     for line in io::stdin().lock().lines() {
         if line.is_err() {
             break;
         }
         let time = clock_gettime(ClockId::ProcessCPUTime);
-        let _ = writeln!(io::stdout(), "{}", time.tv_sec * 1_000_000_000 + time.tv_nsec);
+        let switches = getrusage(UsageWho::RUSAGE_SELF)
+            .map_or(0, |usage| usage.voluntary_context_switches() + usage.involuntary_context_switches());
+        let _ = writeln!(io::stdout(), "{} {switches}", time.tv_sec * 1_000_000_000 + time.tv_nsec);
     }
     std::process::exit(0);
 }
