@@ -4,8 +4,8 @@
 //! so [`Silent`] compiles to nothing. `counters` has the numbers that other threads may read, and
 //! `stopwatch` measures activities. `step` has the facts that a loop reports. `recorder` passes
 //! them to a sink, and `ring` keeps the newest. `text` and `json` write steps, `step_log` to the
-//! log. `live` sums up turns for a page that shows the running loop. This folder must not know
-//! which code reads the numbers.
+//! log. `live` sums up turns for a page that shows the running loop, and `unwatched` is the observer
+//! of a loop that nobody looks at. This folder must not know which code reads the numbers.
 
 mod counters;
 mod json;
@@ -18,6 +18,8 @@ mod step_log;
 #[cfg(feature = "os")]
 mod stopwatch;
 mod text;
+#[cfg(feature = "os")]
+mod unwatched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +41,8 @@ pub use step_log::{LoggedSteps, StepLog};
 #[cfg(feature = "os")]
 pub use stopwatch::Stopwatch;
 pub use text::StepText;
+#[cfg(feature = "os")]
+pub use unwatched::Unwatched;
 
 /// Observer of a loop with viewers: counts as `O` does, and shows the loop to them.
 #[cfg(feature = "os")]

@@ -7,8 +7,7 @@
 use std::io;
 
 use crate::driver::outcome::Outcome;
-use crate::observe::Observer;
-use crate::observe::live::Unwatched;
+use crate::observe::{Observer, Unwatched};
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
 

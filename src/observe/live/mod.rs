@@ -1,19 +1,15 @@
 //! The live view of a running loop: turns summed up in frames, ten a second, while somebody looks.
 //!
-//! While the [`Hub`] has no viewer, the observer of the loop is `Unwatched`, which keeps nothing.
-//! With a viewer, it is a [`Recorder`](crate::observe::Recorder) that passes its steps to
-//! `LiveSink`. There `collector` counts every turn and keeps some of them whole: samples, and always
-//! the slowest. Each 100 ms `frame` writes one JSON object, and the hub passes it to all viewers. The
-//! clock is read at the phases of a turn and at the beginning of a request; at each operation only in
-//! a sampled turn. This folder must not know how a viewer is connected.
+//! While the [`Hub`] has no viewer, the observer of the loop keeps nothing
+//! (`Unwatched` in `observe`). With one, it is a [`Recorder`](crate::observe::Recorder) that passes
+//! its steps to `LiveSink`. There `collector` counts every turn and keeps some of them whole:
+//! samples, and always the slowest. Each 100 ms `frame` writes one JSON object, and the hub passes
+//! it to all viewers. The clock is read at the phases of a turn and at the beginning of a request;
+//! at each operation only in a sampled turn. This folder must not know how a viewer is connected.
 
 mod collector;
 mod frame;
 mod hub;
-#[cfg(feature = "os")]
-mod sink;
-#[cfg(feature = "os")]
-mod unwatched;
 
 use std::time::Duration;
 
@@ -25,8 +21,6 @@ use crate::http::{Phase, Request};
 pub use hub::{Hub, Viewer};
 #[cfg(feature = "os")]
 pub use sink::LiveSink;
-#[cfg(feature = "os")]
-pub use unwatched::Unwatched;
 
 /// Time between two frames. Ten a second look continuous and cost little.
 pub const FRAME_INTERVAL: Duration = Duration::from_millis(100);
@@ -186,4 +180,109 @@ pub(crate) fn busy<'a>(now: Instant, connections: impl Iterator<Item = Seen<'a>>
 pub(crate) fn requests_json<'a>(now: Instant, connections: impl Iterator<Item = Seen<'a>>) -> String {
     let busy = busy(now, connections);
     frame::list(busy.iter(), |seen, out| out.push_str(&frame::request(seen, seen.label.text(), now)))
+}
+
+#[cfg(feature = "os")]
+mod sink {
+    use std::sync::Arc;
+
+    use super::collector::Collector;
+    use super::{FRAME_INTERVAL, Hub, RequestLabel, Seen};
+    use crate::clock::Instant;
+    use crate::conn_id::ConnId;
+    use crate::http::Request;
+    use crate::observe::StepSink;
+    use crate::observe::counters::Counters;
+    use crate::observe::step::{Step, TimedStep, TurnPhase};
+    use crate::observe::stopwatch::clock;
+
+    /// Sink that makes frames for the viewers of a [`Hub`].
+    #[derive(Debug)]
+    pub struct LiveSink {
+        hub: Arc<Hub>,
+        /// When the loop began, which is the time 0 of all frames.
+        began: Instant,
+        collector: Collector,
+        frame_due: Instant,
+    }
+
+    impl LiveSink {
+        /// Creates a sink that begins to collect now.
+        pub(in crate::observe) fn new(hub: Arc<Hub>, began: Instant) -> Self {
+            let now = clock();
+            let collector = Collector::new(since_ns(began, now));
+            LiveSink { hub, began, collector, frame_due: now + FRAME_INTERVAL }
+        }
+
+        /// Ends the collection.
+        pub(in crate::observe) fn into_parts(self) -> (Arc<Hub>, Instant) {
+            (self.hub, self.began)
+        }
+
+        pub(in crate::observe) fn hub(&self) -> &Hub {
+            &self.hub
+        }
+    }
+
+    fn since_ns(began: Instant, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(began).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    impl StepSink for LiveSink {
+        fn now_ns(&mut self) -> u64 {
+            since_ns(self.began, clock())
+        }
+
+        fn operation_ns(&mut self) -> u64 {
+            match self.collector.is_sampling() {
+                true => self.now_ns(),
+                false => self.collector.last_ns(),
+            }
+        }
+
+        fn put(&mut self, mut step: TimedStep) {
+            match step.step {
+                Step::TurnStart { .. } => self.collector.follow(&self.hub),
+                // The continuation of a job begins, which may take long.
+                Step::Result { .. } => step.at_ns = self.now_ns(),
+                _ => {}
+            }
+            self.collector.put(step);
+        }
+
+        fn phase_began(&mut self, phase: TurnPhase, now_ns: u64) {
+            self.collector.phase_began(phase, now_ns);
+        }
+
+        fn request_started(&mut self, id: ConnId, request: &Request<'_>) {
+            let now = clock();
+            let now_ns = since_ns(self.began, now);
+            self.collector.request_started(id, request, now, now_ns);
+        }
+
+        fn source_started(&mut self, id: ConnId, label: &RequestLabel) {
+            let now_ns = self.now_ns();
+            self.collector.source_started(id, label, now_ns);
+        }
+
+        fn next_look(&self) -> Option<Instant> {
+            Some(self.frame_due)
+        }
+
+        fn look<'a>(
+            &mut self,
+            now: Instant,
+            counters: Option<&Counters>,
+            connections: impl Iterator<Item = Seen<'a>>,
+        ) {
+            let now_ns = since_ns(self.began, now);
+            self.frame_due = now + FRAME_INTERVAL;
+            let frame = self.collector.frame(now, now_ns, counters, connections);
+            self.hub.publish(&frame.into());
+        }
+
+        fn hub(&self) -> Option<&Arc<Hub>> {
+            Some(&self.hub)
+        }
+    }
 }
