@@ -32,7 +32,7 @@ venv() {
 tools() {
     local missing=() entry name
     for entry in chromium:chromium strace:strace wrk:wrk wget:wget curl:curl unzip:unzip python3:python3 pip3:python3-pip \
-        ab:apache2-utils node:nodejs git:git dpkg-deb:dpkg; do
+        ab:apache2-utils node:nodejs git:git dpkg-deb:dpkg php-cgi:php-cgi; do
         name="${entry%%:*}"
         if command -v "$name" >/dev/null; then
             continue

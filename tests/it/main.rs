@@ -68,6 +68,7 @@ mod path_escape;
 mod path_prefix;
 mod protected_files;
 mod reactors;
+mod recipes;
 mod recordings;
 mod repeated_headers;
 mod replaced_root;
