@@ -159,7 +159,7 @@ mod tests {
                 <h3 id=\"user-content-a-b\"><code>A</code> <em>b</em></h3>\n",
             ),
         ] {
-            assert_eq!(html(text), expected, "{text}");
+            assert_eq!(html(text).trim_end(), expected.trim_end(), "{text}");
         }
         let plain = render(b"a <b>\nc", Markup::Plain).unwrap();
         assert_eq!(plain, b"<pre>a &lt;b&gt;\nc</pre>\n");

@@ -196,7 +196,7 @@ fn a_readme_is_shown_as_its_author_meant_it() {
             ("code scrolls", "(e => e.scrollWidth > e.clientWidth)(document.querySelector('.readme pre'))"),
             ("the picture is shown", "document.querySelector('.readme img').naturalWidth == 9"),
             ("details are closed", "document.querySelector('.readme details').clientHeight < 40"),
-            ("a comment is hidden", "!document.body.textContent.includes('hidden')"),
+            ("a comment is hidden", "!document.querySelector('article').textContent.includes('hidden')"),
         ] {
             assert_eq!(browser.value(want), true, "{name}");
         }
