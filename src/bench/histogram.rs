@@ -1,8 +1,8 @@
 //! Histogram of latencies with three significant digits, in bounded memory.
 //!
-//! Values below 2,048 have a bucket each. Above, each power of two is divided into 1,024 buckets, so
-//! the values of one bucket differ by less than a thousandth. The layout and the quantiles are those
-//! of HdrHistogram, and a test compares the two. Must not know what a value means.
+//! Values below 2,048 have a bucket each. Above, each power of two is divided into 1,024 buckets,
+//! so the values of one bucket differ by less than a thousandth. The layout and the quantiles are
+//! those of HdrHistogram, and a test compares the two. Must not know what a value means.
 
 /// Number of buckets for each power of two.
 const BUCKETS_EACH: u64 = 1_024;

@@ -527,8 +527,8 @@ pub(super) struct UploadArgs {
     pub(super) upload: Vec<String>,
     /// Rights in an --upload folder
     ///
-    /// PATH=RIGHTS for the folder or a folder below it; rights are create, replace, delete and rename,
-    /// joined by +; repeatable [default: create+replace+delete]
+    /// PATH=RIGHTS for the folder or a folder below it; rights are create, replace, delete and
+    /// rename, joined by +; repeatable [default: create+replace+delete]
     #[arg(long, value_name = "RULE", value_parser = parse_upload_rights, value_delimiter = ',')]
     #[arg(env = "WHIRLIGIG_UPLOAD_RIGHTS", hide_env = true)]
     pub(super) upload_rights: Vec<UploadRule>,

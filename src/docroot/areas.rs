@@ -1,4 +1,5 @@
-//! Folders of the docroot that the operator named: upload folders, and the rights of clients in them.
+//! Folders of the docroot that the operator named: upload folders, and the rights of clients in
+//! them.
 //!
 //! Paths are normalized. A setting applies by the name of a folder and by its location, because a
 //! link gives a folder a second name. This file must not know requests.
@@ -9,17 +10,17 @@ use crate::config::{UploadRights, UploadRule};
 use crate::docroot::Docroot;
 
 impl Docroot {
-    /// Returns the rights of clients at `path` in an upload folder. `places` are the paths that it has
-    /// after links are followed; a right must not be had by another name.
+    /// Returns the rights of clients at `path` in an upload folder. `places` are the paths that it
+    /// has after links are followed; a right must not be had by another name.
     pub(crate) fn upload_rights(&self, path: &[u8], places: &[Vec<u8>]) -> UploadRights {
         let at_path = rights_of(&self.upload_rights, path).unwrap_or_default();
         let elsewhere = places.iter().filter_map(|place| rights_of(&self.upload_rights, place));
         elsewhere.fold(at_path, UploadRights::shared_with)
     }
 
-    /// Returns whether a setting names a path at this folder or below it: an upload folder, rights, a
-    /// folder of programs, an own file. With another name for the folder, the setting would no longer
-    /// apply to its content.
+    /// Returns whether a setting names a path at this folder or below it: an upload folder, rights,
+    /// a folder of programs, an own file. With another name for the folder, the setting would no
+    /// longer apply to its content.
     pub(crate) fn is_named_below(&self, folder: &[u8]) -> bool {
         let is_inside = |path: &[u8]| path == folder || is_below(folder, path);
         self.uploads.iter().any(|area| is_inside(area.as_bytes()))
@@ -52,8 +53,8 @@ pub(crate) fn area_of<'a>(areas: &'a [String], path: &[u8]) -> Option<&'a str> {
     areas.iter().filter(|area| covers(area, path)).max_by_key(|area| area.len()).map(String::as_str)
 }
 
-/// Returns the rights of the innermost rule for this normalized path. Two rules for one folder, which
-/// has two names, leave the rights that both give.
+/// Returns the rights of the innermost rule for this normalized path. Two rules for one folder,
+/// which has two names, leave the rights that both give.
 fn rights_of(rules: &[UploadRule], path: &[u8]) -> Option<UploadRights> {
     let length = rules.iter().filter(|rule| covers(&rule.path, path)).map(|rule| rule.path.len()).max()?;
     let innermost = rules.iter().filter(|rule| rule.path.len() == length && covers(&rule.path, path));

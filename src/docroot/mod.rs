@@ -176,8 +176,8 @@ pub struct Docroot {
     /// Folders below the docroot that clients may write to, as normalized paths: by their names,
     /// and by the locations of these at the start.
     uploads: Vec<String>,
-    /// Rights of clients by path: by the names that the operator gave, and by the locations of these at
-    /// the start.
+    /// Rights of clients by path: by the names that the operator gave, and by the locations of
+    /// these at the start.
     upload_rights: Vec<UploadRule>,
     /// Folders whose files are never sent.
     withheld: WithheldFolders,

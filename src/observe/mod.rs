@@ -4,8 +4,8 @@
 //! so [`Silent`] compiles to nothing. `counters` has the numbers that other threads may read, and
 //! `stopwatch` measures activities. `step` has the facts that a loop reports. `recorder` passes
 //! them to a sink, and `ring` keeps the newest. `text` and `json` write steps, `step_log` to the
-//! log. `live` sums up turns for a page that shows the running loop, and `unwatched` is the observer
-//! of a loop that nobody looks at. This folder must not know which code reads the numbers.
+//! log. `live` sums up turns for a page that shows the running loop, and `unwatched` is the
+//! observer of a loop that nobody looks at. This folder must not know which code reads the numbers.
 
 mod counters;
 mod json;

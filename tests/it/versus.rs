@@ -1,7 +1,8 @@
 //! Tests of the benchmark itself: its statistics, its clock and its checks.
 //!
-//! They use `src/bench/` and include the files of `benches/versus/`. `cargo bench --bench versus -- --slow-reactor 200
-//! --expect slower` tests the whole benchmark with an artificially slow reactor (`.ci/run`).
+//! They use `src/bench/` and include the files of `benches/versus/`. `cargo bench --bench versus --
+//! --slow-reactor 200 --expect slower` tests the whole benchmark with an artificially slow reactor
+//! (`.ci/run`).
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! Uploads: folders of the docroot that clients may write to with PUT, DELETE, MKCOL, MOVE and forms
-//! with files.
+//! Uploads: folders of the docroot that clients may write to with PUT, DELETE, MKCOL, MOVE and
+//! forms with files.
 //!
 //! [`Uploads`] wraps the files of a docroot and handles requests that would change them. Requests
 //! that can be refused by their head are refused here, before content is read. All disk access is

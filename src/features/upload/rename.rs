@@ -119,8 +119,8 @@ impl Rename {
         Ok(response.by_server())
     }
 
-    /// Gives the entry its new name. Returns true if the name is new. Only other programs can change
-    /// either entry meanwhile.
+    /// Gives the entry its new name. Returns true if the name is new. Only other programs can
+    /// change either entry meanwhile.
     fn put_in_place(
         &self,
         write_request: &WriteRequest,

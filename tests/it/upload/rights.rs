@@ -11,7 +11,8 @@ use crate::wire::Client;
 #[test]
 fn each_right_allows_its_requests_and_no_others() {
     on_both(|model| {
-        // Rights, and the statuses of: PUT of a new file, PUT of an existing file, DELETE, MKCOL, MOVE.
+        // Rights, and the statuses of: PUT of a new file, PUT of an existing file, DELETE, MKCOL,
+        // MOVE.
         let cases = [
             ("create", [201, 403, 403, 201, 403], "GET, HEAD, PUT, POST, MKCOL, OPTIONS"),
             ("replace", [403, 204, 403, 403, 403], "GET, HEAD, PUT, POST, OPTIONS"),
