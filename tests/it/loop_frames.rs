@@ -296,7 +296,7 @@ fn the_recording_ends_with_the_last_viewer() {
     assert_eq!(number(&frame["frame"]), 0, "the frames of a new recording are counted anew");
 }
 
-/// Bytes that are queued for the one viewer that waits for room in its socket, as `client` is told.
+/// Returns the bytes that are queued for the one viewer that waits for room in its socket.
 fn queued_for_blocked(client: &mut Client) -> Option<u64> {
     let got = client.get("/_whirligig/requests").expect(200);
     let json: Value = serde_json::from_str(got.text()).unwrap();

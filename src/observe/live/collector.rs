@@ -91,7 +91,7 @@ enum Work {
     Phase(TurnPhase),
     Request(ConnId),
     Result(ConnId),
-    /// A body source, and the sending of what it made.
+    /// A body source, and the sending of its bytes.
     Source(ConnId),
 }
 
