@@ -1,4 +1,4 @@
-//! One run: a job of the load generator against one server, with what it cost the server.
+//! One run: a job of the load generator against one server, and the cost to that server.
 
 use serde::{Deserialize, Serialize};
 

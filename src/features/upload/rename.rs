@@ -164,7 +164,7 @@ impl Rename {
         }
     }
 
-    /// Refuses a new name with another password: whoever may write a file need not be allowed to
+    /// Refuses a new name with another password: permission to write a file is no permission to
     /// show it to everyone.
     fn check_passwords(
         &self,
