@@ -152,8 +152,12 @@ fn a_colleague_resumes_an_upload() {
         assert!(!kitchen.path("site/inbox/big.iso").exists());
         kitchen.must(resume);
         assert!(fs::read(kitchen.path("site/inbox/big.iso")).unwrap() == content, "the file is whole");
-        // The first command alone is enough if nothing breaks off, and a stranger may do nothing.
+        // What has arrived stays.
         kitchen.write("big.iso", "short");
+        assert_ne!(kitchen.run(send).code, Some(0), "the colleague replaces a file");
+        assert!(fs::read(kitchen.path("site/inbox/big.iso")).unwrap() == content);
+        // The first command alone is enough if nothing breaks off, and a stranger may do nothing.
+        fs::remove_file(kitchen.path("site/inbox/big.iso")).unwrap();
         kitchen.must(send);
         assert_eq!(fs::read(kitchen.path("site/inbox/big.iso")).unwrap(), b"short");
         Client::connect(kitchen.port()).get("/inbox/").expect(401);
