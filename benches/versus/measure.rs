@@ -19,7 +19,7 @@ use super::program::Program;
 use super::results::{Activities, Compared, Loop, Noise, NoiseCheck, Ratio, SideResult};
 use super::scenario::{self, Pace, Scenario};
 use super::server::{FAN_OUT_EVERY, Role};
-use super::stats::{Lots, estimate, judge, median, noise_of, over};
+use super::stats::{Lots, ROUNDS_MIN, estimate, judge, median, noise_of, over};
 use super::sut::{Sut, activities};
 
 /// Names of both models. Ratios are those of the first one over the second one.
@@ -34,8 +34,6 @@ const TIMEOUT_MS: u64 = 10_000;
 /// Lower bound of the measured capacity, in responses per second. A slower server was kept from
 /// running.
 const CAPACITY_MIN: f64 = 200.0;
-/// Minimum number of rounds. With fewer, no interval can be given.
-pub(crate) const ROUNDS_MIN: u32 = 5;
 /// Length of a traced run. Long enough that opening the connections does not affect the number of
 /// system calls per response.
 const WATCHED_MS: u64 = 300;

@@ -3,10 +3,10 @@
 use clap::Parser;
 
 use super::cpu;
-use super::measure::{Plan, ROUNDS_MIN};
+use super::measure::Plan;
 use super::process::Peer;
 use super::scenario::{Depth, Scenario};
-use super::stats::Verdict;
+use super::stats::{ROUNDS_MIN, Verdict};
 use super::{Fallible, scenario};
 
 /// Time limit of a quick run without its report. Keeps the run below the documented 90 seconds.

@@ -6,16 +6,19 @@
 //! - `check` verifies the responses, and `load` generates the load. `histogram` counts latencies.
 //! - `round` runs one job against one server.
 //! - `stats` decides which model was faster, and `words` formats figures.
+//! - `race` is a race in a few scenarios with a page, in a `folder` that it removes.
 //!
 //! `cargo bench --bench versus` makes its report from these parts, and `whirligig race` its race.
 //! This folder must not know flags, and no server may know this folder.
 
 pub mod check;
 pub mod cpu;
+mod folder;
 pub mod histogram;
 pub mod load;
 pub mod process;
 pub mod program;
+pub mod race;
 pub mod round;
 pub mod scenario;
 pub mod server;

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 const RATIO_MAX: f64 = 1_000.0;
 /// Probability with which an interval should contain the true value.
 const CONFIDENCE: f64 = 0.95;
+/// Minimum number of rounds. With fewer, no interval can be given.
+pub const ROUNDS_MIN: u32 = 5;
 /// Number of bootstrap samples.
 const RESAMPLES: usize = 4_000;
 

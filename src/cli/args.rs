@@ -53,9 +53,9 @@ WHIRLIGIG_MAX_HEAD=64KiB. An option overrides its variable. Both override the
 file named with --config, in which the setting is max-head = \"64KiB\". No other
 file is read. SIZE takes the units k, M and G (powers of 1024), as in 512k, 64M
 or 64MiB. SECS takes decimals.
-The words sim, step and zoo as the first argument start the simulator, the
-stepper and the zoo of bugs: whirligig step --help. A folder of such a name is
-./step.
+The words sim, step, zoo and race as the first argument start the simulator,
+the stepper, the zoo of bugs and the race of both models: whirligig step --help.
+A folder of such a name is ./step.
 Exit codes: 0 after a graceful stop; 1 if the server could not run or clients
 were cut off; 2 for wrong usage; 130, 131 or 143 if a second signal stopped it.";
 

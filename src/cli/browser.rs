@@ -30,7 +30,7 @@ pub fn open(url: &str) {
 
 /// Starts the first command of the variable `BROWSER` that can be started, or `xdg-open` if there
 /// is none. Colons separate commands, and `%s` stands for the URL, as in Python and xdg-open.
-fn start(commands: &str, url: &str) -> Result<(String, Child), (String, io::Error)> {
+pub(super) fn start(commands: &str, url: &str) -> Result<(String, Child), (String, io::Error)> {
     let mut failure = None;
     for command in commands.split(':').chain(["xdg-open"]) {
         let words: Vec<String> = command.split_whitespace().map(|word| word.replace("%s", url)).collect();

@@ -19,6 +19,7 @@ mod manual;
 mod processors;
 mod progress;
 mod qr;
+mod race;
 mod setting;
 mod show;
 mod sim;

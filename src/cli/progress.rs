@@ -31,11 +31,16 @@ impl Progress {
         write(&line(done, self.total, self.unit));
     }
 
-    /// Removes the bar.
-    pub(super) fn end(self) {
-        if self.drawn.is_some() {
+    /// Removes the bar until it is shown again.
+    pub(super) fn clear(&mut self) {
+        if self.drawn.take().is_some() {
             write("\r\x1b[K");
         }
+    }
+
+    /// Removes the bar.
+    pub(super) fn end(mut self) {
+        self.clear();
     }
 }
 

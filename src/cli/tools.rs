@@ -12,10 +12,10 @@ use std::process::ExitCode;
 use crate::cli::args::Surroundings;
 use crate::cli::exit::Exit;
 use crate::cli::tool::Tool;
-use crate::cli::{sim, step, zoo};
+use crate::cli::{race, sim, step, zoo};
 
 /// All tools.
-const TOOLS: [Tool; 3] = [sim::TOOL, step::TOOL, zoo::TOOL];
+const TOOLS: [Tool; 4] = [sim::TOOL, step::TOOL, zoo::TOOL, race::TOOL];
 
 /// Returns the word of each tool with its name.
 pub(super) fn words() -> impl Iterator<Item = (&'static str, &'static str)> {

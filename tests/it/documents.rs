@@ -308,7 +308,7 @@ fn is_ours(command: &str) -> bool {
 fn ends(command: &str) -> bool {
     let words: Vec<&str> = command.split(' ').collect();
     let printing = ["--help", "--version", "--man", "--completions", "--show-config"];
-    words.get(1).is_some_and(|word| ["sim", "step", "zoo"].contains(word))
+    words.get(1).is_some_and(|word| ["sim", "step", "zoo", "race"].contains(word))
         || printing.iter().any(|flag| words.contains(flag))
 }
 

@@ -67,6 +67,7 @@ mod metrics;
 mod path_escape;
 mod path_prefix;
 mod protected_files;
+mod race;
 mod reactors;
 mod recipes;
 mod recordings;

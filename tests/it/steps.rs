@@ -245,12 +245,19 @@ fn a_folder_named_like_a_tool_can_be_served() {
     let ended = run(at(&["sim", "--seeds", "1"]).arg("--json"));
     let note = "whirligig: 'sim' is the simulator; to serve the folder write ./sim\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), note), "{}", ended.out);
+    let race = docroot.root().join("race");
+    fs::create_dir(&race).unwrap();
+    fs::write(race.join("a.txt"), "from the folder").unwrap();
+    let ended = run(&mut at(&["race", "--list"]));
+    let note = "whirligig: 'race' is the race of both models; to serve the folder write ./race\n";
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), note), "{}", ended.out);
     let served = |command: Command| {
         let server = Server::launch(command);
         Client::connect(server.port).get("/a.txt").expect(200).with_body(b"from the folder");
         assert!(!server.err.text().contains("simulator"), "{}", server.err.text());
     };
     served(at(&["./sim", "--port", "0"]));
+    served(at(&["./race", "--port", "0"]));
     served(at(&["--port", "0", "sim"]));
     let file = docroot.outside("settings.toml");
     fs::write(Path::new(&file), "root = \"sim\"\nport = 0\n").unwrap();
