@@ -12,8 +12,8 @@ use clap::builder::{BoolishValueParser, Resettable, ValueHint};
 use clap::{ArgAction, Command, Parser};
 
 use crate::cli::value::{
-    Charset, Color, ErrorPage, Level, Milliseconds, Size, Timeout, bind, charset, count, drain_timeout,
-    error_page, head_size, level, memory_size, milliseconds, page, port, size, target_size, timeout, title,
+    Charset, Color, ErrorPage, Level, Milliseconds, NoListing, Size, Timeout, bind, charset, count, drain_timeout,
+    error_page, head_size, level, memory_size, milliseconds, no_listing, page, port, size, target_size, timeout, title,
     turn_size,
 };
 use crate::config::{
@@ -362,9 +362,10 @@ pub(super) struct FileArgs {
     /// Name of the site on listings and error pages
     #[arg(long, value_name = "TEXT", value_parser = title, env = "WHIRLIGIG_TITLE", hide_env = true)]
     pub(super) title: Option<String>,
-    /// Respond with 404 to folders without an index
-    #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_LISTING", hide_env = true)]
-    pub(super) no_listing: bool,
+    /// Respond with 404 to folders without an index; with =PATH, only there and below
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = no_listing, value_delimiter = ',', env = "WHIRLIGIG_NO_LISTING", hide_env = true)]
+    pub(super) no_listing: Vec<NoListing>,
     /// Largest number of names in a listing; a longer one is cut off and marked
     #[arg(long, value_name = "N", value_parser = count::<1, 10_000_000>, env = "WHIRLIGIG_MAX_LISTING")]
     #[arg(default_value_t = Limits::default().listing_entries_max, hide_env = true, hide_short_help = true)]

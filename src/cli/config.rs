@@ -13,7 +13,7 @@ use log::LevelFilter;
 use crate::cli::args::{Args, CgiArgs, SiteArgs, Surroundings, TimeoutArgs, UploadArgs};
 use crate::cli::exit::Exit;
 use crate::cli::sources::Sources;
-use crate::cli::value::Size;
+use crate::cli::value::{NoListing, Size};
 use crate::config::{
     Bind, CgiOptions, Config, FileOptions, Limits, LogTarget, SiteOptions, TIMEOUT_MAX, Timeouts, TurnLines,
 };
@@ -28,8 +28,10 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
         Some(file) if file == "-" => Some(LogTarget::Stdout),
         Some(file) => Some(LogTarget::File(file.into())),
     };
+    let unlisted = &args.files.no_listing;
+    let lists_nothing = unlisted.contains(&NoListing::Everywhere(true));
     // An archive contains every name, as a listing does.
-    let archives = one_of(sources, ("archives", args.files.archives), ("no_listing", args.files.no_listing))?;
+    let archives = one_of(sources, ("archives", args.files.archives), ("no_listing", lists_nothing))?;
     let is_lan = one_of(sources, ("lan", args.lan), ("bind", !sources.is_default("bind")))? == Some(true);
     check_rules(&args.uploads.upload, &args.uploads.upload_rights)
         .map_err(|why| Exit::usage(&format!("{} {why}", sources.name("upload_rights"))))?;
@@ -63,6 +65,7 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
             error_pages: args.files.error_page.iter().map(|page| (page.code, page.path.clone())).collect(),
             headers: [&args.site.header[..], &args.site.cache_control].concat(),
             listing: archives != Some(false),
+            unlisted: unlisted.iter().filter_map(NoListing::folder).collect(),
             readme: !args.files.no_readme,
             archives: archives == Some(true),
             archives_max: args.files.max_archives,

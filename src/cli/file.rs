@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::cli::exit::{Exit, complaint};
 use crate::cli::hint;
-use crate::cli::setting::{is_secret, is_switch, key_of, opposite, settings};
+use crate::cli::setting::{is_secret, is_switch, key_of, opposite, settings, takes_paths};
 use crate::config::CONFIG_FILE_BYTES_MAX;
 use crate::log::escape_control;
 
@@ -125,6 +125,7 @@ fn values(flags: &Command, arg: &Arg, value: &DeValue<'_>) -> Result<Vec<OsStrin
         }
         (_, DeValue::Datetime(_)) => Err(": a date is not a valid value; put text in quotes".into()),
         (ArgAction::SetTrue, DeValue::Boolean(on)) => Ok(vec![on.to_string().into()]),
+        (_, DeValue::Boolean(on)) if takes_paths(arg) => Ok(vec![on.to_string().into()]),
         (ArgAction::SetTrue, _) => Err(format!(": {SWITCH}")),
         (ArgAction::Count, _) => count(value),
         (ArgAction::Append, DeValue::Array(items)) => {

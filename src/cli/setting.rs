@@ -23,9 +23,16 @@ pub(super) fn is_switch(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue)
 }
 
+/// True for a switch that also takes paths, as in `--no-listing` and `--no-listing=/inbox`. As a
+/// switch it has the value `true` or `false`.
+pub(super) fn takes_paths(arg: &Arg) -> bool {
+    let is_optional = arg.get_num_args().is_some_and(|number| number.min_values() == 0);
+    is_optional && arg.is_require_equals_set() && key_of(arg).starts_with("no-")
+}
+
 /// Finds the switch `--no-KEY`.
 pub(super) fn opposite<'a>(flags: &'a Command, key: &str) -> Option<&'a Arg> {
-    let is_opposite = |arg: &&Arg| is_switch(arg) && key_of(arg).strip_prefix("no-") == Some(key);
+    let is_opposite = |arg: &&Arg| (is_switch(arg) || takes_paths(arg)) && key_of(arg).strip_prefix("no-") == Some(key);
     settings(flags).find(is_opposite)
 }
 

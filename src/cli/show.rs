@@ -9,7 +9,8 @@ use std::ffi::OsStr;
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::cli::setting::{is_secret, is_switch, is_text, key_of, masked, opposite, settings};
+use crate::cli::setting::{is_secret, is_switch, is_text, key_of, masked, opposite, settings, takes_paths};
+use crate::cli::value::is_true;
 use crate::cli::sources::Sources;
 use crate::log::escape_control;
 
@@ -61,7 +62,14 @@ fn line(flags: &Command, sources: &Sources, arg: &Arg) -> Option<Line> {
         let stands_alone = !settings(flags).any(|other| key_of(other) == positive);
         return stands_alone.then(|| live(positive, (!sources.matches().get_flag(id)).to_string(), id));
     }
-    if let Some(off) = opposite(flags, key).filter(|off| sources.matches().get_flag(off.get_id().as_str())) {
+    if let Some(positive) = key.strip_prefix("no-").filter(|_| takes_paths(arg)) {
+        let mut given = sources.matches().get_raw(id).into_iter().flatten();
+        if given.all(|value| !value.as_encoded_bytes().starts_with(b"/")) {
+            let is_off = sources.matches().get_raw(id).into_iter().flatten().any(is_true);
+            return Some(live(positive, (!is_off).to_string(), id));
+        }
+    }
+    if let Some(off) = opposite(flags, key).filter(|off| is_switch(off) && sources.matches().get_flag(off.get_id().as_str())) {
         let off = off.get_id().as_str();
         if sources.of(off) > sources.of(id) || !is_said(sources, arg) {
             return Some(live(key, "false".into(), off));

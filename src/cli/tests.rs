@@ -271,6 +271,9 @@ fn a_flag_beats_the_file() {
     assert_eq!(config("api = true", "").api, Some(true));
     assert_eq!(config("no-api = false", "").api, None);
     assert!(config("no-listing = false", "").files.listing);
+    assert!(!config("no-listing = true", "").files.listing);
+    assert_eq!(config("no-listing = [\"/in\", \"/b/\"]", "").files.unlisted, ["/in", "/b"]);
+    assert_eq!(config("no-listing = \"/in\"", "").files.unlisted, ["/in"]);
     assert_eq!(from_file("verbose = 2", "-q .").unwrap().log_level, LevelFilter::Error);
     assert_eq!(from_file("quiet = true", "-v .").unwrap().log_level, LevelFilter::Debug);
     // A value of the file counts as set: it does not give way.
@@ -347,7 +350,8 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         "--body-timeout -1",
         "--body-timeout '-1': must be a number of seconds from 0 to 31536000, or 'off'",
     );
-    check_usage("--no-listing=yes", "--no-listing 'yes': the option takes no value");
+    check_usage("--no-readme=yes", "--no-readme 'yes': the option takes no value");
+    check_usage("--no-listing=inbox", "--no-listing 'inbox': not a URL path, such as /inbox");
     check_usage("-q -v .", "--quiet with --verbose: they contradict each other, leave one out");
     check_usage("--api --no-api .", "--api with --no-api: they contradict each other, leave one out");
 }

@@ -3,15 +3,18 @@
 //! Parses text to a value or an error, and formats a value as `--help` shows a default. This file
 //! must not know which flag has which type.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use clap::builder::PossibleValue;
+use clap::Command;
+use clap::builder::{BoolishValueParser, PossibleValue, TypedValueParser as _};
 
 use crate::config::{Bind, EtagFrom, LogFormat, Model, Symlinks, TIMEOUT_MAX};
 use crate::docroot::types::check_charset;
+use crate::features::upload::destination::parse_upload_path;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +114,41 @@ pub(super) fn title(text: &str) -> Result<String, String> {
         1..=TITLE_CHARS_MAX => Ok(text.to_owned()),
         _ => Err(format!("the title has more than {TITLE_CHARS_MAX} characters")),
     }
+}
+
+/// A part of `--no-listing`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoListing {
+    /// The switch: no folder is listed, or all are.
+    Everywhere(bool),
+    /// This folder and those below it are not listed.
+    Below(String),
+}
+
+impl NoListing {
+    /// Returns the folder, unless this is the switch.
+    pub(super) fn folder(&self) -> Option<String> {
+        match self {
+            NoListing::Everywhere(_) => None,
+            NoListing::Below(folder) => Some(folder.clone()),
+        }
+    }
+}
+
+/// Parses `true`, `false` or a URL path.
+pub(super) fn no_listing(text: &str) -> Result<NoListing, String> {
+    match text.starts_with('/') {
+        true => parse_upload_path(text).map(NoListing::Below),
+        false => match BoolishValueParser::new().parse_ref(&Command::new(""), None, OsStr::new(text)) {
+            Ok(on) => Ok(NoListing::Everywhere(on)),
+            Err(_) => Err("not a URL path, such as /inbox".to_owned()),
+        },
+    }
+}
+
+/// Returns whether a value of a switch turns it on.
+pub(super) fn is_true(value: &OsStr) -> bool {
+    BoolishValueParser::new().parse_ref(&Command::new(""), None, value).unwrap_or(false)
 }
 
 /// A number of bytes, written as `512k`, `64M`, `64MiB` or without a unit.

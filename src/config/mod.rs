@@ -296,6 +296,9 @@ pub struct FileOptions {
     pub index: Vec<String>,
     /// True if a directory without an index file gets a listing.
     pub listing: bool,
+    /// Folders whose names are not listed, nor those of folders below them: decoded URL paths without
+    /// a final slash.
+    pub unlisted: Vec<String>,
     /// True if `name.br`, `name.zst` and `name.gz` are sent instead of `name` to clients that
     /// accept them.
     pub precompressed: bool,
@@ -364,6 +367,7 @@ impl Default for FileOptions {
             title: None,
             index: vec!["index.html".to_owned()],
             listing: true,
+            unlisted: Vec::new(),
             precompressed: true,
             compress_level: Some(4),
             compress_bytes_min: KIB as u64,

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::config::{UploadRights, UploadRule};
 use crate::docroot::Docroot;
+use crate::docroot::location::Location;
 
 impl Docroot {
     /// Returns the rights of clients at `path` in an upload folder. `places` are the paths that it
@@ -18,13 +19,25 @@ impl Docroot {
         elsewhere.fold(at_path, UploadRights::shared_with)
     }
 
+    /// Returns whether the names in a folder are not listed: by its path or by its location.
+    pub(crate) fn is_unlisted(&self, path: &[u8], location: &Location) -> bool {
+        let is_covered = |path: &[u8]| area_of(&self.unlisted, path).is_some();
+        is_covered(path) || location.possible_paths().any(|path| is_covered(&path))
+    }
+
+    /// Returns whether a normalized path is that of an entry whose name is not listed.
+    pub(super) fn is_unlisted_entry(&self, path: &[u8]) -> bool {
+        self.unlisted.iter().any(|folder| is_below(folder.as_bytes(), path))
+    }
+
     /// Returns whether a setting names a path at this folder or below it: an upload folder, rights,
-    /// a folder of programs, an own file. With another name for the folder, the setting would no
-    /// longer apply to its content.
+    /// a folder without listings, a folder of programs, an own file. With another name for the
+    /// folder, the setting would no longer apply to its content.
     pub(crate) fn is_named_below(&self, folder: &[u8]) -> bool {
         let is_inside = |path: &[u8]| path == folder || is_below(folder, path);
         self.uploads.iter().any(|area| is_inside(area.as_bytes()))
             || self.upload_rights.iter().any(|rule| is_inside(rule.path.as_bytes()))
+            || self.unlisted.iter().any(|folder| is_inside(folder.as_bytes()))
             || self.withheld.below.iter().any(|path| is_inside(path))
             || self.own.has_below(&[&self.real_path, folder].concat())
     }

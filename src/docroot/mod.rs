@@ -179,6 +179,8 @@ pub struct Docroot {
     /// Rights of clients by path: by the names that the operator gave, and by the locations of
     /// these at the start.
     upload_rights: Vec<UploadRule>,
+    /// Folders whose names are not listed, in the same form.
+    unlisted: Vec<String>,
     /// Folders whose files are never sent.
     withheld: WithheldFolders,
     /// Number of writes to the docroot through this server.
@@ -261,6 +263,7 @@ impl Docroot {
         }
         let uploads = with_locations(&real_path, &options.uploads);
         let upload_rights = rights_with_locations(&real_path, &options.upload_rights);
+        let unlisted = with_locations(&real_path, &options.unlisted);
         let header_rules = HeaderRules::new(&options.headers, &uploads).map_err(std::io::Error::other)?;
         let types = Types::of(&options).map_err(std::io::Error::other)?;
         let withheld = WithheldFolders::find(&real_path, &options)?;
@@ -288,6 +291,7 @@ impl Docroot {
             refuse: None,
             uploads,
             upload_rights,
+            unlisted,
             withheld,
             writes: AtomicUsize::new(0),
         })
@@ -462,8 +466,11 @@ impl Docroot {
         match file_type(&stat) {
             // Without links it was deleted, and exists only because of our descriptor.
             FileType::Directory if self.options.listing && stat.stx_nlink > 0 => {
-                let Shown { password, .. } = self.judge(&directory, &stat, path)?;
-                Ok(Found::Directory(directory, password))
+                let Shown { password, location } = self.judge(&directory, &stat, path)?;
+                match self.is_unlisted(path, &location) {
+                    true => Err(LookupError::NotFound),
+                    false => Ok(Found::Directory(directory, password)),
+                }
             }
             _ => Err(LookupError::NotFound),
         }

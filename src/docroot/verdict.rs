@@ -132,10 +132,13 @@ impl Docroot {
     }
 
     /// Returns whether a file at `path` is left out of a response with several files to a request
-    /// for `top`. It is withheld, or requires a password that was not given.
+    /// for `top`. It is withheld, its name is not listed, or it requires a password that was not
+    /// given.
     pub(crate) fn is_left_out(&self, path: &[u8], top: &[u8], also: Option<Password>) -> bool {
         let password = self.guard.as_ref().and_then(|guard| guard.password_at(path));
-        self.withholds(path) || self.password_due(top, also, password).is_some()
+        self.withholds(path)
+            || self.is_unlisted_entry(path)
+            || self.password_due(top, also, password).is_some()
     }
 
     /// Returns whether the entry `name` of a folder at location `folder` is the operator's own

@@ -121,7 +121,11 @@ impl Walk {
         if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 {
             return Err(LookupError::NotFound);
         }
-        let Shown { password, .. } = docroot.judge(&directory, &stat, asked)?;
+        let Shown { password, location } = docroot.judge(&directory, &stat, asked)?;
+        // An archive contains every name, as a listing does.
+        if docroot.is_unlisted(asked, &location) {
+            return Err(LookupError::NotFound);
+        }
         let mut walk = Walk {
             docroot: Arc::clone(docroot),
             password,

@@ -167,3 +167,28 @@ fn rights_without_an_upload_folder_are_an_error() {
         Server::start(MODELS[0], &docroot.root(), &["--upload", "/", "--upload-rights", "/up=create+rename"]);
     put(&server, "/up/a", &[], b"").expect(201);
 }
+
+/// A folder without listings shows no names: not by another name for it, and not in an archive of a
+/// folder above.
+#[test]
+fn a_drop_box_shows_no_names() {
+    on_both(|model| {
+        let docroot = docroot();
+        docroot.write("up/box/secret-name", b"x");
+        docroot.write("up/box/below/deep-name", b"x");
+        docroot.write("up/boxes/shown-name", b"x");
+        docroot.link("box", "up/link");
+        let flags = ["--upload-rights", "/up/box=create", "--no-listing=/up/box", "--archives"];
+        let server = start(model, &docroot, &flags);
+        let mut client = Client::connect(server.port);
+        for path in ["/up/box/", "/up/box/below/", "/up/link/", "/up/box/?json", "/up/box/?archive=tar", "/up/link/?archive=tar"] {
+            client.get(path).expect(404);
+        }
+        client.get("/up/boxes/").expect(200);
+        let archive = client.get("/up/?archive=tar").expect(200);
+        let holds = |name: &str| archive.text().contains(name);
+        assert!(holds("shown-name") && !holds("secret-name") && !holds("deep-name"));
+        put(&server, "/up/box/new", &[], b"new").expect(201);
+        client.get("/up/box/new").expect(200).with_body("new");
+    });
+}
