@@ -12,9 +12,9 @@ use clap::builder::{BoolishValueParser, Resettable, ValueHint};
 use clap::{ArgAction, Command, Parser};
 
 use crate::cli::value::{
-    Charset, Color, ErrorPage, Level, Milliseconds, NoListing, Size, Timeout, bind, charset, count, drain_timeout,
-    error_page, head_size, level, memory_size, milliseconds, no_listing, page, port, size, target_size, timeout, title,
-    turn_size,
+    Charset, Color, ErrorPage, Level, Milliseconds, NoListing, Size, Timeout, bind, charset, count,
+    drain_timeout, error_page, head_size, level, memory_size, milliseconds, no_listing, page, port, size,
+    target_size, timeout, title, turn_size,
 };
 use crate::config::{
     AllowedHost, AuthRule, Bind, CgiFolder, CgiOptions, EtagFrom, FIELDS_CEILING, FileOptions, HeaderRule,

@@ -229,8 +229,8 @@ struct Hall {
 }
 
 impl Hall {
-    /// Prints the beginning. At a terminal, or if the page was asked for, waits until a browser shows
-    /// the page, for a limited time, so that its reader can guess before the first run.
+    /// Prints the beginning. At a terminal, or if the page was asked for, waits until a browser
+    /// shows the page, for a limited time, so that its reader can guess before the first run.
     fn begin(
         &mut self,
         args: &RaceArgs,

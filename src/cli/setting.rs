@@ -32,7 +32,8 @@ pub(super) fn takes_paths(arg: &Arg) -> bool {
 
 /// Finds the switch `--no-KEY`.
 pub(super) fn opposite<'a>(flags: &'a Command, key: &str) -> Option<&'a Arg> {
-    let is_opposite = |arg: &&Arg| (is_switch(arg) || takes_paths(arg)) && key_of(arg).strip_prefix("no-") == Some(key);
+    let is_opposite =
+        |arg: &&Arg| (is_switch(arg) || takes_paths(arg)) && key_of(arg).strip_prefix("no-") == Some(key);
     settings(flags).find(is_opposite)
 }
 

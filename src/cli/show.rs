@@ -10,8 +10,8 @@ use std::ffi::OsStr;
 use clap::{Arg, ArgAction, Command};
 
 use crate::cli::setting::{is_secret, is_switch, is_text, key_of, masked, opposite, settings, takes_paths};
-use crate::cli::value::is_true;
 use crate::cli::sources::Sources;
+use crate::cli::value::is_true;
 use crate::log::escape_control;
 
 /// Contradictory switches other than KEY and no-KEY. An overridden one is printed as a comment.
@@ -69,7 +69,9 @@ fn line(flags: &Command, sources: &Sources, arg: &Arg) -> Option<Line> {
             return Some(live(positive, (!is_off).to_string(), id));
         }
     }
-    if let Some(off) = opposite(flags, key).filter(|off| is_switch(off) && sources.matches().get_flag(off.get_id().as_str())) {
+    if let Some(off) =
+        opposite(flags, key).filter(|off| is_switch(off) && sources.matches().get_flag(off.get_id().as_str()))
+    {
         let off = off.get_id().as_str();
         if sources.of(off) > sources.of(id) || !is_said(sources, arg) {
             return Some(live(key, "false".into(), off));

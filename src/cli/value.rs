@@ -8,8 +8,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use clap::Command;
+use clap::ValueEnum;
 use clap::builder::{BoolishValueParser, PossibleValue, TypedValueParser as _};
 
 use crate::config::{Bind, EtagFrom, LogFormat, Model, Symlinks, TIMEOUT_MAX};

@@ -296,8 +296,8 @@ pub struct FileOptions {
     pub index: Vec<String>,
     /// True if a directory without an index file gets a listing.
     pub listing: bool,
-    /// Folders whose names are not listed, nor those of folders below them: decoded URL paths without
-    /// a final slash.
+    /// Folders whose names are not listed, nor those of folders below them: decoded URL paths
+    /// without a final slash.
     pub unlisted: Vec<String>,
     /// True if `name.br`, `name.zst` and `name.gz` are sent instead of `name` to clients that
     /// accept them.

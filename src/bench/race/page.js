@@ -23,8 +23,8 @@ const ROWS = [
 const at = (id) => document.getElementById(id);
 
 let report = null;
-// A card for each scenario, with the guess: undefined while the reader has not decided, null if the
-// figures were asked for without one.
+// A card for each scenario, with the guess: undefined while the reader has not decided, null if
+// the figures were asked for without one.
 let cards = [];
 let isOver = false;
 

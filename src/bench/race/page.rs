@@ -132,7 +132,7 @@ impl Page {
 }
 
 impl Shared {
-    /// Adds a viewer, who first receives the whole report.
+    /// Adds a viewer. The whole report is its first event.
     fn join(&self, call: &Call<'_>) -> Viewer {
         let report = lock(&self.report);
         let first = format!("event: report\ndata: {report}\n\n").into_bytes();

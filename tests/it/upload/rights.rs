@@ -181,7 +181,14 @@ fn a_drop_box_shows_no_names() {
         let flags = ["--upload-rights", "/up/box=create", "--no-listing=/up/box", "--archives"];
         let server = start(model, &docroot, &flags);
         let mut client = Client::connect(server.port);
-        for path in ["/up/box/", "/up/box/below/", "/up/link/", "/up/box/?json", "/up/box/?archive=tar", "/up/link/?archive=tar"] {
+        for path in [
+            "/up/box/",
+            "/up/box/below/",
+            "/up/link/",
+            "/up/box/?json",
+            "/up/box/?archive=tar",
+            "/up/link/?archive=tar",
+        ] {
             client.get(path).expect(404);
         }
         client.get("/up/boxes/").expect(200);
