@@ -362,7 +362,9 @@ pub(super) struct FileArgs {
     /// Name of the site on listings and error pages
     #[arg(long, value_name = "TEXT", value_parser = title, env = "WHIRLIGIG_TITLE", hide_env = true)]
     pub(super) title: Option<String>,
-    /// Respond with 404 to folders without an index; with =PATH, only there and below
+    /// Respond with 404 to folders without an index
+    ///
+    /// With =PATH only to this folder and those below it; repeatable
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = no_listing, value_delimiter = ',', env = "WHIRLIGIG_NO_LISTING", hide_env = true)]
     pub(super) no_listing: Vec<NoListing>,
@@ -531,7 +533,7 @@ pub(super) struct UploadArgs {
     /// PATH=RIGHTS for the folder or a folder below it; rights are create, replace, delete and
     /// rename, joined by +; repeatable [default: create+replace+delete]
     #[arg(long, value_name = "RULE", value_parser = parse_upload_rights, value_delimiter = ',')]
-    #[arg(env = "WHIRLIGIG_UPLOAD_RIGHTS", hide_env = true)]
+    #[arg(env = "WHIRLIGIG_UPLOAD_RIGHTS", hide_env = true, hide_short_help = true)]
     pub(super) upload_rights: Vec<UploadRule>,
     /// Largest upload
     ///

@@ -209,7 +209,8 @@ fn unknown(flags: &Command, key: &str, value: &DeValue<'_>) -> String {
 fn nearest(flags: &Command, key: &str) -> Option<String> {
     let positive = |key: &str| key.strip_prefix("no-").map(str::to_owned);
     let keys = settings(flags).flat_map(|arg| {
-        let positive = Some(arg).filter(|arg| is_switch(arg)).and_then(|arg| positive(key_of(arg)));
+        let has_opposite = is_switch(arg) || takes_paths(arg);
+        let positive = if has_opposite { positive(key_of(arg)) } else { None };
         [Some(key_of(arg).to_owned()), positive].into_iter().flatten()
     });
     let keys: std::collections::BTreeSet<String> = keys.collect();
