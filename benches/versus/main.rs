@@ -12,8 +12,8 @@
 //! - `whirligig::inside::bench`, which `whirligig race` shares, has the scenarios, servers, load
 //!   generator and statistics. `machine` describes where they run.
 //! - `measure` decides the order of runs. `sut` (system under test) and `counts` record results.
-//! - `results` holds all results as values. `table`, `page`, `readme` and `baseline` present them,
-//!   with pictures drawn by `chart` and `forest_plot`.
+//! - `results` holds all results as values. `table`, `page`, `readme`, `home` and `baseline`
+//!   present them, with pictures drawn by `chart` and `forest_plot`.
 //!
 //! `tests/it/versus.rs` includes this file as a module and tests the load generator and the
 //! statistics, because a wrong load generator is worse than none.
@@ -27,6 +27,7 @@ pub(crate) mod baseline;
 pub(crate) mod chart;
 pub(crate) mod counts;
 pub(crate) mod forest_plot;
+pub(crate) mod home;
 pub(crate) mod machine;
 pub(crate) mod measure;
 pub(crate) mod options;
@@ -38,7 +39,8 @@ pub(crate) mod sut;
 pub(crate) mod table;
 
 pub(crate) use whirligig::inside::bench::{
-    Fallible, check, cpu, histogram, load, process, program, round, scenario, server, stats, words,
+    Fallible, MODELS, TIMEOUT_MS, check, cpu, histogram, load, process, program, round, scenario, server,
+    stats, words,
 };
 
 fn main() -> ExitCode {

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::TempDir;
 
-use super::Fallible;
 use super::check::check;
 use super::load::{self, Arrival, Job};
 use super::process::{self, Peer, Side};
@@ -19,18 +18,14 @@ use super::program::Program;
 use super::results::{Activities, Compared, Loop, Noise, NoiseCheck, Ratio, SideResult};
 use super::scenario::{self, Pace, Scenario};
 use super::server::{FAN_OUT_EVERY, Role};
-use super::stats::{Lots, ROUNDS_MIN, estimate, judge, median, noise_of, over};
+use super::stats::{Lots, NOISE_MIN, ROUNDS_MIN, estimate, judge, median, noise_of, over};
 use super::sut::{Sut, activities};
+use super::{Fallible, MODELS, TIMEOUT_MS};
 
-/// Names of both models. Ratios are those of the first one over the second one.
-pub(crate) const MODELS: [&str; 2] = ["reactor", "threads"];
 /// Scenarios and models in which a server is compared with itself.
 const SELF_CHECKS: [(&str, &str); 3] = [("hello", MODELS[0]), ("hello", MODELS[1]), ("open-50", MODELS[0])];
-/// Lower bounds of the noise, because a machine can be quiet for a few seconds by chance.
-const NOISE_CLOSED_MIN: f64 = 0.02;
+/// Lower bound of the noise of an open loop.
 const NOISE_OPEN_MIN: f64 = 0.05;
-/// A response that takes longer counts as an error.
-const TIMEOUT_MS: u64 = 10_000;
 /// Lower bound of the measured capacity, in responses per second. A slower server was kept from
 /// running.
 const CAPACITY_MIN: f64 = 200.0;
@@ -200,7 +195,7 @@ impl Bench {
 
     /// Measures the noise: the difference between two servers of the same kind.
     pub(crate) fn measure_noise(&mut self) -> Fallible<()> {
-        let (mut closed, mut open) = (NOISE_CLOSED_MIN, NOISE_OPEN_MIN);
+        let (mut closed, mut open) = (NOISE_MIN, NOISE_OPEN_MIN);
         for (name, model) in SELF_CHECKS {
             let scenario = scenario::named(name).ok_or("no such scenario")?;
             let twice = [Party::model(model), Party::model(model)];

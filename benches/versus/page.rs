@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use super::MODELS;
 use super::chart::{Axis, Bar, Line, PALE, Scale, bars, escape, lines};
 use super::forest_plot;
-use super::measure::MODELS;
 use super::results::{Compared, Loop, Results, Round, SideResult};
 use super::stats::Verdict;
 use super::table::cost_cells;

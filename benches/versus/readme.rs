@@ -1,11 +1,11 @@
-//! The picture in the README and the page with the table, generated from the results in the
-//! repository. A test checks that both agree with that file.
+//! The picture in the README, the page with the table and the chart of the home page, generated
+//! from the results in the repository. A test checks that all agree with that file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::results::Results;
-use super::{Fallible, baseline, forest_plot};
+use super::{Fallible, baseline, forest_plot, home as home_page};
 
 fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,7 +26,12 @@ pub(crate) fn table() -> PathBuf {
     home().join("benches/versus/results.md")
 }
 
-/// Writes these results to the repository and updates picture and table.
+/// Path of the home page.
+pub(crate) fn front() -> PathBuf {
+    home().join("www/index.html")
+}
+
+/// Writes these results to the repository and updates picture, table and home page.
 pub(crate) fn publish(results: &Results) -> Fallible<()> {
     fs::write(kept(), lines(&serde_json::to_string(results)?))?;
     regenerate()
@@ -38,11 +43,13 @@ fn lines(json: &str) -> String {
     json.replace("},{\"name\":", "},\n{\"name\":").replace("\"sides\":[", "\"sides\":[\n") + "\n"
 }
 
-/// Writes picture and table again.
+/// Writes picture, table and the chart of the home page again.
 pub(crate) fn regenerate() -> Fallible<()> {
     let results = baseline::read(&kept())?;
     fs::write(picture(), forest_plot::picture(&results, true))?;
-    Ok(fs::write(table(), page(&results))?)
+    fs::write(table(), page(&results))?;
+    let front_page = home_page::update(&fs::read_to_string(front())?, &results)?;
+    Ok(fs::write(front(), front_page)?)
 }
 
 /// Returns the page with the table.

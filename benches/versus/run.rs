@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use whirligig::inside::http::date::iso8601;
 
-use super::measure::{Bench, MODELS, Plan};
+use super::MODELS;
+use super::measure::{Bench, Plan};
 use super::options::Options;
 use super::results::{NotRun, Results, SCHEMA};
 use super::scenario::{Depth, Scenario};

@@ -27,3 +27,9 @@ pub mod words;
 
 /// Result of a benchmark step. The error text is printed and ends the benchmark.
 pub type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Names of both models. Ratios are those of the first one over the second one.
+pub const MODELS: [&str; 2] = ["reactor", "threads"];
+
+/// A response that takes longer, in milliseconds, counts as an error.
+pub const TIMEOUT_MS: u64 = 10_000;

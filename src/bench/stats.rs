@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 const RATIO_MAX: f64 = 1_000.0;
 /// Probability with which an interval should contain the true value.
 const CONFIDENCE: f64 = 0.95;
+/// Lower bound of the noise of a closed loop, because a machine can be quiet for a few seconds by
+/// chance.
+pub const NOISE_MIN: f64 = 0.02;
 /// Minimum number of rounds. With fewer, no interval can be given.
 pub const ROUNDS_MIN: u32 = 5;
 /// Number of bootstrap samples.

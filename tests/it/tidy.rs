@@ -1,7 +1,7 @@
 //! Rules that the text of the repository can be checked for: headers, comments, names in the
 //! documents, dependencies. Imports are checked in `layers`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -277,6 +277,32 @@ fn the_package_has_every_file_that_its_source_includes() {
         } else {
             let name = path.strip_prefix(home()).unwrap().to_str().unwrap();
             assert!(packed.contains(name), "{name} is not in the package; look at `exclude` in Cargo.toml");
+        }
+    }
+}
+
+/// Colours and fonts of a style sheet: those of both schemes, and those that dark pages replace.
+fn tokens(path: &str) -> [BTreeMap<String, String>; 2] {
+    let text = fs::read_to_string(home().join(path)).unwrap();
+    let (light, rest) = text.split_once("@media (prefers-color-scheme: dark)").unwrap();
+    let dark = rest.split("\n}\n").next().unwrap();
+    [light, dark].map(|part| {
+        let named = part.lines().filter_map(|line| line.trim().strip_prefix("--")?.split_once(": "));
+        named.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    })
+}
+
+/// The site of the project is a folder of files, so its style sheet cannot include that of the
+/// pages in the program.
+#[test]
+fn pages_of_the_program_have_the_colours_of_the_site() {
+    let own = tokens("src/pages/tokens.css");
+    let site = tokens("www/style.css");
+    for (own, site) in own.iter().zip(&site) {
+        let shared: Vec<_> = own.keys().filter(|name| site.contains_key(*name)).collect();
+        assert!(shared.len() >= 8, "{shared:?}");
+        for name in shared {
+            assert_eq!(own[name], site[name], "--{name}");
         }
     }
 }

@@ -19,18 +19,12 @@ use super::program::Program;
 use super::round;
 use super::scenario::{self, Pace, Scenario};
 use super::server::Role;
-use super::stats::{Lots, estimate, noise_of, over};
-use super::{Fallible, cpu};
+use super::stats::{Lots, NOISE_MIN, estimate, noise_of, over};
+use super::{Fallible, MODELS, TIMEOUT_MS, cpu};
 use report::{Compared, Report, Run};
 
-/// Names of both models. Ratios are those of the first one over the second one.
-pub const MODELS: [&str; 2] = ["reactor", "threads"];
 /// Scenario in which each model runs against itself.
 const NOISE_SCENARIO: &str = "hello";
-/// Lower bound of the noise, because a machine can be quiet for a few seconds by chance.
-const NOISE_MIN: f64 = 0.02;
-/// A response that takes longer counts as an error.
-const TIMEOUT_MS: u64 = 10_000;
 
 /// A scenario of the race with its question and its explanation.
 struct Card {

@@ -29,6 +29,8 @@ const TAKEN_CHECK: Duration = Duration::from_millis(5);
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
     img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
+const STYLE: &str = concat!(include_str!("../../pages/tokens.css"), include_str!("page.css"));
+
 /// A page that is being served.
 #[derive(Debug)]
 pub struct Page {
@@ -67,7 +69,7 @@ impl Page {
             .get("/", |_| {
                 own(Response::html(include_str!("page.html")).with_header("Content-Security-Policy", POLICY))
             })
-            .get("/page.css", |_| file("text/css; charset=utf-8", include_str!("page.css")))
+            .get("/page.css", |_| file("text/css; charset=utf-8", STYLE))
             .get("/page.js", |_| file("text/javascript; charset=utf-8", include_str!("page.js")))
             .get("/events", move |call| Response::events(viewers.join(call)))
             .timeouts(|timeouts| timeouts.drain = DRAIN)

@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 
-use super::{CARDS, MODELS, Plan, processors};
+use super::{CARDS, Plan, processors};
+use crate::bench::MODELS;
 use crate::bench::round::{BUSY_MAX, Ran};
 use crate::bench::scenario::Scenario;
 use crate::bench::stats::{Estimate, Lots, Verdict, coverage, estimate, judge, median, over};

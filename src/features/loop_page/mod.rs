@@ -31,7 +31,11 @@ pub(crate) const PATHS: [&str; 9] =
 
 /// The files that the page loads: path, media type and content.
 const FILES: [(&str, &str, &str); 6] = [
-    ("/_whirligig/loop/page.css", STYLE, include_str!("page.css")),
+    (
+        "/_whirligig/loop/page.css",
+        STYLE,
+        concat!(include_str!("../../pages/tokens.css"), include_str!("page.css")),
+    ),
     ("/_whirligig/loop/page.js", SCRIPT, include_str!("page.js")),
     ("/_whirligig/loop/draw.js", SCRIPT, include_str!("draw.js")),
     ("/_whirligig/loop/figures.js", SCRIPT, include_str!("figures.js")),

@@ -13,7 +13,7 @@ use super::bench::results::{
 };
 use super::bench::run::whole;
 use super::bench::stats::{Estimate, Verdict};
-use super::bench::{forest_plot, page, readme, table};
+use super::bench::{forest_plot, home, page, readme, table};
 
 fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -264,7 +264,7 @@ fn the_csv_has_a_line_for_each_run() {
 }
 
 #[test]
-fn picture_and_table_show_the_results_that_are_kept() {
+fn picture_table_and_home_page_show_the_results_that_are_kept() {
     let text = fs::read_to_string(readme::kept()).unwrap();
     let value: Value = serde_json::from_str(&text).unwrap();
     let schema = schema();
@@ -274,4 +274,7 @@ fn picture_and_table_show_the_results_that_are_kept() {
     assert_eq!(readme::page(&results), fs::read_to_string(readme::table()).unwrap(), "{again}");
     let picture = fs::read_to_string(readme::picture()).unwrap();
     assert_eq!(forest_plot::picture(&results, true), picture, "{again}");
+    let front = fs::read_to_string(readme::front()).unwrap();
+    assert_eq!(home::update(&front, &results).unwrap(), front, "{again}");
+    assert!(home::update("<p>no place</p>", &results).is_err());
 }
